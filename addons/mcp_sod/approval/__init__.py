@@ -1,0 +1,1 @@
+"""Approval: holds a risky call until other people have agreed to exactly that call, once."""

@@ -1,0 +1,56 @@
+"""Approval on the flow."""
+
+from typing import cast
+
+from mitmproxy import http
+
+from mcp_sod.approval.desk import Desk
+from mcp_sod.approval.tickets import Ticket
+from mcp_sod.errors import Denied, Held
+from mcp_sod.exchange import Allow, Exchange, Hold
+from mcp_sod.gate import Gate, Stage, on_request
+from mcp_sod.wire.mcp import Call
+
+
+class Approval(Stage):
+    """Holds risky calls, opens tickets, waits, and honours each grant once."""
+
+    def __init__(self, gate: Gate, desk: Desk) -> None:
+        """`desk` keeps the tickets."""
+        super().__init__(gate)
+        self._desk = desk
+
+    @on_request
+    async def request(self, exchange: Exchange, flow: http.HTTPFlow) -> None:
+        """Turn a Hold into an Allow with a grant, or refuse."""
+        call = cast("Call", exchange.call)
+        exchange.digest = call.digest(cast("str", exchange.upstream_name))
+        hold = exchange.verdict
+        if not isinstance(hold, Hold):
+            return
+        if not call.is_request:
+            raise Denied("A notification cannot wait for approval.", hint="Leave out what the policy calls risky.")
+        ticket = await self._desk.ticket_for(exchange, hold)
+        exchange.ticket = ticket.id
+        ticket = await self._desk.wait(ticket, exchange.policy.gateway.limits.hold)
+        if ticket.state == "approved" and not flow.client_conn.connected:
+            raise Held("The caller has left.", hint="Its approval is kept for when it comes back.")
+        await self._decide(ticket, exchange)
+
+    async def _decide(self, ticket: Ticket, exchange: Exchange) -> None:
+        match ticket.state:
+            case "approved":
+                if not await self._desk.use(ticket, exchange):
+                    raise Denied(f"The approval of ticket {ticket.id} has been used already or is over.")
+                exchange.verdict = Allow(ticket.id)
+            case "pending":
+                raise Held(
+                    f"This call needs approval and waits as ticket {ticket.id}.",
+                    hint="Send the same call again to continue once it is approved.",
+                )
+            case "denied":
+                raise Denied(f"An approver said no to this call (ticket {ticket.id}).")
+            case "used":
+                raise Denied(f"The approval of ticket {ticket.id} has been used already.")
+            case _:
+                raise Denied(f"Ticket {ticket.id} is {ticket.state}.", hint="Send the call again for a new one.")

@@ -1,0 +1,155 @@
+"""The desk where held calls wait: opens tickets, wakes waiters, takes votes, hands out each grant once."""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Literal
+
+import sqlalchemy as sa
+
+from mcp_sod.approval.tickets import Need, Ticket, Tickets, Vote, new_ticket
+from mcp_sod.approval.voting import objection, outcome
+from mcp_sod.errors import SodError, TicketError, Unavailable
+from mcp_sod.exchange import Exchange, Hold, Journal, Principal
+
+POLL = 0.5  # seconds: how late a vote taken by another process, or an expiry, is noticed
+
+
+class Desk:
+    """Approval's side of the data path and of the console, over one ticket file."""
+
+    def __init__(self, tickets: Tickets, journal: Journal, clock: Callable[[], float] = time.time) -> None:
+        """`journal` learns of every ticket, vote, grant and expiry before it takes effect."""
+        self._tickets = tickets
+        self._journal = journal
+        self._clock = clock
+        self._thread = ThreadPoolExecutor(1, "tickets")
+        self._waiting: Counter[str] = Counter()
+        self._changed = asyncio.Condition()
+
+    # for held calls
+
+    async def ticket_for(self, exchange: Exchange, hold: Hold) -> Ticket:
+        """Return the ticket that this call continues, or a new one, on record before it exists."""
+        principal, call = exchange.principal, exchange.call
+        assert principal is not None
+        assert call is not None
+        assert exchange.digest is not None
+        now = self._now()
+        found = await self._do(self._tickets.find, principal.account, exchange.digest, exchange.policy.digest, now)
+        if found is not None:
+            return found
+        ticket = new_ticket(
+            principal, exchange.upstream_name or "", call.method,
+            exchange.redact(call.name) if call.name else None, exchange.digest, exchange.policy.digest,
+            tuple(f"{finding.rule} at {exchange.redact(finding.at)} ({finding.severity})" for finding in exchange.findings),
+            tuple(Need.of(rule, approval) for rule, approval in hold.needs), exchange.shown, now,
+        )  # fmt: skip
+        exchange.ticket = ticket.id
+        await self._journal.write("held", **exchange.facts(), request=exchange.shown, expires=ticket.expires)
+        if not await self._do(self._tickets.open, ticket):
+            return await self.ticket_for(exchange, hold)  # a copy of the call was faster: wait on its ticket
+        return ticket
+
+    async def wait(self, ticket: Ticket, patience: float) -> Ticket:
+        """Return the ticket once it is settled, or as it is after `patience` seconds."""
+        until = time.monotonic() + patience
+        self._waiting[ticket.id] += 1
+        try:
+            while ticket.state == "pending" and (left := until - time.monotonic()) > 0:
+                try:
+                    async with asyncio.timeout(left), self._changed:
+                        await self._changed.wait()
+                except TimeoutError:
+                    pass
+                ticket = await self._do(self._tickets.get, ticket.id) or ticket
+        finally:
+            self._waiting[ticket.id] -= 1
+            if not self._waiting[ticket.id]:
+                del self._waiting[ticket.id]
+        return ticket
+
+    async def use(self, ticket: Ticket, exchange: Exchange) -> bool:
+        """Use the ticket's grant up; False if someone was faster or it is over."""
+        await self._journal.write("granted", **exchange.facts())
+        return await self._do(self._tickets.move, ticket.id, "approved", "used", self._now())
+
+    async def watch(self) -> None:
+        """Notice expiry and what other processes do to tickets, for as long as the gateway runs."""
+        while True:
+            await asyncio.sleep(POLL)
+            try:
+                await self._look()
+            except SodError:
+                continue  # callers meet the same fault themselves and are refused; here it must not end the watch
+
+    async def _look(self) -> None:
+        for ticket in await self._do(self._tickets.overdue, self._now()):
+            await self._journal.write("expired", ticket=ticket.id, digest=ticket.digest, account=ticket.account)
+            await self._do(self._tickets.expire, ticket, self._now())
+        if self._waiting and await self._do(self._tickets.settled, list(self._waiting)):
+            await self._wake()
+
+    # for voters
+
+    async def list(self, state: str | None, most: int) -> list[Ticket]:
+        """Return the newest tickets."""
+        return await self._do(self._tickets.list, state, most)
+
+    async def look_up(self, ticket_id: str) -> tuple[Ticket, list[Vote]]:
+        """Return a ticket and its votes; raises TicketError."""
+        ticket = await self._do(self._tickets.get, ticket_id)
+        if ticket is None:
+            raise TicketError("There is no such ticket.")
+        return ticket, await self._do(self._tickets.votes, ticket_id)
+
+    async def objection(self, ticket: Ticket, votes: list[Vote], voter: Principal, roles: frozenset[str], policy: str) -> TicketError | None:
+        """Return why this person may not vote on this ticket, or None."""
+        return objection(ticket, voter, roles, votes, policy, self._now())
+
+    async def vote(
+        self, ticket_id: str, voter: Principal, roles: frozenset[str], policy: str,
+        decision: Literal["approve", "deny"], digest: str, reason: str,
+    ) -> Ticket:  # fmt: skip
+        """Take a vote for the call with the digest that the voter saw; raises TicketError, which is on record."""
+        ticket, votes = await self.look_up(ticket_id)
+        facts = {"ticket": ticket.id, "digest": ticket.digest, "policy": policy, "decision": decision,
+                 "principal": voter.facts(), "roles": sorted(roles)}  # fmt: skip
+        refused = objection(ticket, voter, roles, votes, policy, self._now())
+        if refused is None and digest != ticket.digest:
+            refused = TicketError("The digest is not that of the call on this ticket.", hint="Look at the ticket again.")
+        if refused is not None:
+            await self._journal.write("denied", method="vote", code=refused.code, reason=refused.sentence, **facts)
+            raise refused
+        cast = Vote(voter.account, voter.behind, roles, decision, reason, self._now())
+        becomes = outcome(ticket.needs, [*votes, cast], decision)
+        await self._journal.write("voted", becomes=becomes, **facts)
+        if not await self._do(self._tickets.vote, ticket, cast, becomes, len(votes)):
+            await self._journal.write("denied", method="vote", code="late", reason="The vote came too late.", **facts)
+            raise TicketError("Someone else was faster: the ticket has changed.", hint="Look at it again.")
+        await self._wake()
+        return (await self.look_up(ticket_id))[0]
+
+    # inside
+
+    async def close(self) -> None:
+        """Let go of the file."""
+        self._thread.shutdown(wait=True, cancel_futures=True)
+        self._tickets.close()
+
+    async def _wake(self) -> None:
+        async with self._changed:
+            self._changed.notify_all()
+
+    async def _do[**P, R](self, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        loop = asyncio.get_running_loop()
+        try:
+            return await loop.run_in_executor(self._thread, lambda: work(*args, **kwargs))
+        except (sa.exc.SQLAlchemyError, OSError, RuntimeError) as error:
+            raise Unavailable(f"The ticket file cannot be used ({type(error).__name__}).",
+                              hint="Check the state folder and the disk.") from None  # fmt: skip
+
+    def _now(self) -> int:
+        return int(self._clock())

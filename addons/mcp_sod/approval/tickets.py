@@ -1,0 +1,252 @@
+"""Tickets in a SQL database: every change of state is one guarded update, so a late yes cannot overwrite a no.
+
+States: pending → approved → used, or denied, expired, cancelled. Times are whole seconds since the epoch.
+"""
+
+import json
+import secrets
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import sqlalchemy as sa
+
+from mcp_sod.errors import TicketError
+from mcp_sod.exchange import Principal
+from mcp_sod.policy.model import Approval
+
+type State = Literal["pending", "approved", "used", "denied", "expired", "cancelled"]
+
+_metadata = sa.MetaData()
+_tickets = sa.Table(
+    "tickets", _metadata,
+    sa.Column("id", sa.String, primary_key=True),
+    sa.Column("state", sa.String, nullable=False),
+    sa.Column("created", sa.Integer, nullable=False),
+    sa.Column("changed", sa.Integer, nullable=False),
+    sa.Column("expires", sa.Integer, nullable=False),
+    sa.Column("account", sa.String, nullable=False),
+    sa.Column("behind", sa.String, nullable=False),
+    sa.Column("upstream", sa.String, nullable=False),
+    sa.Column("method", sa.String, nullable=False),
+    sa.Column("target", sa.String),
+    sa.Column("digest", sa.String, nullable=False),
+    sa.Column("policy", sa.String, nullable=False),
+    sa.Column("findings", sa.String, nullable=False),
+    sa.Column("needs", sa.String, nullable=False),
+    sa.Column("shown", sa.String, nullable=False),
+    sa.Index("by_call", "account", "digest", "policy"),
+    # Of one call, one ticket waits at a time, however many copies of it arrive at once.
+    sa.Index("one_pending", "account", "digest", "policy", unique=True,
+             sqlite_where=sa.text("state = 'pending'"), postgresql_where=sa.text("state = 'pending'")),
+    sa.Index("by_state", "state", "expires"),
+)  # fmt: skip
+_votes = sa.Table(
+    "votes", _metadata,
+    sa.Column("ticket", sa.String, sa.ForeignKey("tickets.id"), primary_key=True),
+    sa.Column("account", sa.String, primary_key=True),
+    sa.Column("behind", sa.String, nullable=False),
+    sa.Column("roles", sa.String, nullable=False),
+    sa.Column("decision", sa.String, nullable=False),
+    sa.Column("reason", sa.String, nullable=False),
+    sa.Column("at", sa.Integer, nullable=False),
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """What one rule asks for: this many different people with this role."""
+
+    rule: str
+    role: str
+    votes: int
+    within: int  # seconds
+
+    @classmethod
+    def of(cls, rule: str, approval: Approval) -> "Need":
+        """Return the need that a rule's `approval:` states."""
+        return cls(rule, approval.role, approval.votes, int(approval.within))
+
+
+@dataclass(frozen=True, slots=True)
+class Vote:
+    """One person's yes or no."""
+
+    account: str
+    behind: frozenset[str]
+    roles: frozenset[str]
+    decision: Literal["approve", "deny"]
+    reason: str
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """A held call, as the database knows it."""
+
+    id: str
+    state: State
+    created: int
+    changed: int
+    expires: int
+    account: str
+    behind: frozenset[str]
+    upstream: str
+    method: str
+    target: str | None
+    digest: str
+    policy: str
+    findings: tuple[str, ...]
+    needs: tuple[Need, ...]
+    shown: str
+
+
+class Tickets:
+    """The tickets of one gateway, or of several that share the file. Calls block: run them in a thread."""
+
+    def __init__(self, file: Path) -> None:
+        """Open or make the SQLite file; raises TicketError when it cannot be used."""
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._engine = sa.create_engine(f"sqlite:///{file}", connect_args={"timeout": 5.0})
+            sa.event.listen(self._engine, "connect", _durable)
+            _metadata.create_all(self._engine)
+            file.chmod(0o600)
+        except (OSError, sa.exc.SQLAlchemyError) as error:
+            why = type(error.__cause__ or error).__name__
+            raise TicketError(f"The ticket file {file} cannot be used ({why}).", hint="Check the file and its folder.") from None
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._engine.dispose()
+
+    def find(self, account: str, digest: str, policy: str, now: int) -> Ticket | None:
+        """Return the ticket that a repeat of a call continues: the newest one that is not used up and not over."""
+        query = (
+            sa.select(_tickets)
+            .where(_tickets.c.account == account, _tickets.c.digest == digest, _tickets.c.policy == policy)
+            .where(_tickets.c.state.in_(("pending", "approved", "denied")), _tickets.c.expires > now)
+            .order_by(_tickets.c.created.desc(), _tickets.c.id)
+            .limit(1)
+        )
+        with self._engine.connect() as connection:
+            row = connection.execute(query).mappings().first()
+        return _ticket(row) if row else None
+
+    def open(self, ticket: Ticket) -> bool:
+        """Add a new ticket; False if the same call waits already."""
+        try:
+            with self._engine.begin() as connection:
+                connection.execute(_tickets.insert().values(**_row(ticket)))
+        except sa.exc.IntegrityError:
+            return False
+        return True
+
+    def get(self, ticket_id: str) -> Ticket | None:
+        """Return a ticket, or None."""
+        with self._engine.connect() as connection:
+            row = connection.execute(sa.select(_tickets).where(_tickets.c.id == ticket_id)).mappings().first()
+        return _ticket(row) if row else None
+
+    def list(self, state: str | None, most: int) -> list[Ticket]:
+        """Return the newest tickets, of one state or of all."""
+        query = sa.select(_tickets).order_by(_tickets.c.created.desc(), _tickets.c.id).limit(most)
+        if state is not None:
+            query = query.where(_tickets.c.state == state)
+        with self._engine.connect() as connection:
+            return [_ticket(row) for row in connection.execute(query).mappings()]
+
+    def votes(self, ticket_id: str) -> list[Vote]:
+        """Return the votes on a ticket, oldest first."""
+        query = sa.select(_votes).where(_votes.c.ticket == ticket_id).order_by(_votes.c.at, _votes.c.account)
+        with self._engine.connect() as connection:
+            return [_vote(row) for row in connection.execute(query).mappings()]
+
+    def vote(self, ticket: Ticket, vote: Vote, becomes: State) -> bool:
+        """Add a vote and move the ticket on, both or neither; False if the ticket was no longer pending."""
+        try:
+            with self._engine.begin() as connection:
+                connection.execute(_votes.insert().values(ticket=ticket.id, **_vote_row(vote)))
+                guard = (_tickets.c.id == ticket.id, _tickets.c.state == "pending", _tickets.c.expires > vote.at)
+                moved = connection.execute(_tickets.update().where(*guard).values(state=becomes, changed=vote.at))
+                if moved.rowcount != 1:
+                    connection.rollback()
+                    return False
+        except sa.exc.IntegrityError:
+            raise TicketError("You have voted on this ticket already.") from None
+        return True
+
+    def move(self, ticket_id: str, old: State, new: State, now: int) -> bool:
+        """Move a ticket from one state to another; False if it was not in the old one, or is over."""
+        guard = (_tickets.c.id == ticket_id, _tickets.c.state == old, _tickets.c.expires > now)
+        with self._engine.begin() as connection:
+            return connection.execute(_tickets.update().where(*guard).values(state=new, changed=now)).rowcount == 1
+
+    def overdue(self, now: int) -> list[Ticket]:
+        """Return the tickets that still wait, or hold an unused grant, although their time is over."""
+        query = sa.select(_tickets).where(_tickets.c.state.in_(("pending", "approved")), _tickets.c.expires <= now)
+        with self._engine.connect() as connection:
+            return [_ticket(row) for row in connection.execute(query).mappings()]
+
+    def expire(self, ticket: Ticket, now: int) -> None:
+        """Move an overdue ticket to `expired`."""
+        guard = (_tickets.c.id == ticket.id, _tickets.c.state == ticket.state, _tickets.c.expires <= now)
+        with self._engine.begin() as connection:
+            connection.execute(_tickets.update().where(*guard).values(state="expired", changed=now))
+
+    def settled(self, ticket_ids: Iterable[str]) -> set[str]:
+        """Return which of the tickets are no longer pending."""
+        query = sa.select(_tickets.c.id).where(_tickets.c.id.in_(list(ticket_ids)), _tickets.c.state != "pending")
+        with self._engine.connect() as connection:
+            return set(connection.execute(query).scalars())
+
+
+def new_ticket(
+    principal: Principal, upstream: str, method: str, target: str | None, digest: str, policy: str,
+    findings: tuple[str, ...], needs: tuple[Need, ...], shown: str, now: int,
+) -> Ticket:  # fmt: skip
+    """Return a pending ticket for a principal's call; it lives as long as its shortest need allows."""
+    return Ticket(
+        id=f"t-{secrets.token_hex(6)}", state="pending", created=now, changed=now,
+        expires=now + min(need.within for need in needs), account=principal.account, behind=principal.behind,
+        upstream=upstream, method=method, target=target, digest=digest, policy=policy, findings=findings,
+        needs=needs, shown=shown,
+    )  # fmt: skip
+
+
+def _durable(connection: sa.engine.interfaces.DBAPIConnection, _record: object) -> None:
+    cursor = connection.cursor()
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _row(ticket: Ticket) -> dict[str, object]:
+    row = {name: getattr(ticket, name) for name in Ticket.__slots__}
+    needs = [{"rule": need.rule, "role": need.role, "votes": need.votes, "within": need.within} for need in ticket.needs]
+    return row | {
+        "behind": json.dumps(sorted(ticket.behind)),
+        "findings": json.dumps(ticket.findings),
+        "needs": json.dumps(needs),
+    }
+
+
+def _ticket(row: sa.RowMapping) -> Ticket:
+    return Ticket(**dict(row) | {
+        "behind": frozenset(json.loads(row["behind"])),
+        "findings": tuple(json.loads(row["findings"])),
+        "needs": tuple(Need(**need) for need in json.loads(row["needs"])),
+    })  # fmt: skip
+
+
+def _vote_row(vote: Vote) -> dict[str, object]:
+    row = {name: getattr(vote, name) for name in Vote.__slots__}
+    return row | {"behind": json.dumps(sorted(vote.behind)), "roles": json.dumps(sorted(vote.roles))}
+
+
+def _vote(row: sa.RowMapping) -> Vote:
+    values = {name: value for name, value in row.items() if name != "ticket"}
+    return Vote(**values | {
+        "behind": frozenset(json.loads(row["behind"])), "roles": frozenset(json.loads(row["roles"])),
+    })  # fmt: skip

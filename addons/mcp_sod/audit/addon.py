@@ -1,0 +1,42 @@
+"""Audit on the flow: the intent is durable before a call leaves, the outcome before its reply is delivered."""
+
+from collections.abc import Callable
+
+from mitmproxy import http
+
+from mcp_sod.errors import AuditError, Unavailable
+from mcp_sod.exchange import Allow, Exchange, Journal, Undecided
+from mcp_sod.gate import Gate, Stage, on_reply, on_request
+
+
+class Audit(Stage):
+    """Records what is forwarded and what came of it; no record, no call."""
+
+    def __init__(self, gate: Gate, journal: Journal, obstacle: Callable[[], str | None]) -> None:
+        """`journal` takes the records; `obstacle` says why records cannot reach the store for now, or None (`audit.when_unavailable`)."""
+        super().__init__(gate)
+        self._journal = journal
+        self._obstacle = obstacle
+
+    @on_request
+    async def request(self, exchange: Exchange, _flow: http.HTTPFlow) -> None:
+        """Record the intent."""
+        if not isinstance(exchange.verdict, Allow):
+            raise Unavailable("The call was not decided upon." if isinstance(exchange.verdict, Undecided) else "Not allowed.")
+        obstacle = self._obstacle()
+        if obstacle is not None:
+            raise Unavailable(f"The audit store cannot take records: {obstacle}", hint="Try again later.")
+        await self._write("forwarded", **exchange.facts(), request=exchange.shown)
+
+    @on_reply
+    async def response(self, exchange: Exchange, flow: http.HTTPFlow) -> None:
+        """Record the outcome; a reply that was streamed is at the client already, event by event."""
+        status = flow.response.status_code if flow.response else None
+        await self._write("replied", **exchange.facts(), status=status, **exchange.reply())
+        self.gate.finish(flow)
+
+    async def _write(self, event: str, **facts: object) -> None:
+        try:
+            await self._journal.write(event, **facts)
+        except AuditError as error:
+            raise Unavailable(f"No record could be written, so nothing goes through: {error.sentence}") from None

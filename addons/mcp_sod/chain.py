@@ -1,0 +1,127 @@
+"""The whole product on one page: which stages a message passes, in which order, and how they are put in place."""
+
+import logging
+from pathlib import Path
+
+from mitmproxy import ctx
+from mitmproxy.addonmanager import Loader
+from mitmproxy.utils import asyncio_utils
+
+from mcp_sod.approval.addon import Approval
+from mcp_sod.audit.addon import Audit
+from mcp_sod.errors import SodError
+from mcp_sod.gate import Gate, Stage
+from mcp_sod.identity.addon import Identity
+from mcp_sod.intake.addon import Intake
+from mcp_sod.masking.addon import Masking
+from mcp_sod.options import complaint, forced
+from mcp_sod.release.addon import Release
+from mcp_sod.risk.addon import Risk
+from mcp_sod.roles.addon import Roles
+from mcp_sod.runtime import Runtime, open_runtime
+
+logger = logging.getLogger("mcp_sod")
+
+# What is left of mitmproxy's own addons. The others can undo the policy (map_remote, modify_body, replay, stickyauth,
+# save, …), or print payloads (dumper), and cost over 40 % of the time.
+KEPT_ADDONS = frozenset({
+    "termlog", "core", "proxyserver", "scriptloader", "dnsresolver", "nextlayer", "tlsconfig", "keepserving",
+    "errorcheck",
+})  # fmt: skip
+
+
+def stages(gate: Gate, runtime: Runtime) -> list[Stage]:
+    """Return the stages; requests pass from top to bottom, and so do replies (each stage has its part in either)."""
+    return [
+        Intake(gate),  #                            bytes → one Call; the reply's kind
+        Identity(gate, lambda: runtime.verifier),  # token → Principal
+        Masking(gate),  #                           what records and approvers may see; the reply, masked
+        Roles(gate),  #                             groups → roles; separation; permission
+        Risk(gate),  #                              rules → findings and a verdict
+        Approval(gate, runtime.desk),  #            Hold → ticket, wait, grant
+        Audit(gate, runtime.journal, runtime.obstacle),  # the intent, durable; the outcome, durable
+        Release(gate),  #                           credentials changed; the gate may open
+    ]
+
+
+class Chain:
+    """What the script loads: finds or builds the gate, and stands the stages before it.
+
+    The gate and the runtime are entries of their own: they outlive this script when it is changed, breaks or vanishes.
+    """
+
+    name = "sod"
+
+    def __init__(self) -> None:
+        """Begin with no stages: until `load` is through, everything is refused."""
+        self.addons: list[Stage] = []
+
+    def load(self, loader: Loader) -> None:
+        """Put everything in place; a fault is logged, which ends mitmdump at its start, and keeps the gate shut."""
+        loader.add_option("sod_policy", str, "", "The folder with the policy (default: the bundled policies).")
+        ctx.master.options.process_deferred()
+        gate = ctx.master.addons.get(Gate.name)
+        if gate is None:
+            gate = _install()
+        if gate.runtime is not None:
+            self.addons = stages(gate, gate.runtime)
+
+
+class Keeper:
+    """Keeps mitmproxy's options as they must be, and the runtime going."""
+
+    name = "sod-keeper"
+
+    def __init__(self, runtime: Runtime) -> None:
+        """`runtime` is started when mitmproxy runs and ended with it."""
+        self._runtime = runtime
+
+    async def running(self) -> None:
+        """Begin."""
+        await self._runtime.begin()
+        self._task = asyncio_utils.create_task(self._runtime.run(), name="sod runtime", keep_ref=True)
+
+    async def done(self) -> None:
+        """End."""
+        self._task.cancel()
+        await self._runtime.end()
+
+
+def policy_folder(option: str) -> Path:
+    """Return the policy folder that the option names, or the one that came with this package."""
+    if option:
+        return Path(option).expanduser()
+    checkout = Path(__file__).parents[2] / "policies"
+    return checkout if checkout.is_dir() else Path(__file__).parent / "default_policy"
+
+
+def _install() -> Gate:
+    gate = Gate()
+    _take_out_other_addons()
+    ctx.master.addons.add(gate)
+    try:
+        runtime = open_runtime(policy_folder(ctx.options.sod_policy))
+        _settle_options(runtime.policy.gateway.limits.body)
+    except SodError as error:
+        logger.error("The gateway cannot start.\n%s", error)  # noqa: TRY400 (the sentence says what to do)
+        return gate
+    ctx.master.addons.add(Keeper(runtime))
+    gate.runtime = runtime
+    return gate
+
+
+def _take_out_other_addons() -> None:
+    manager = ctx.master.addons
+    for name, addon in list(manager.lookup.items()):
+        if addon in manager.chain and name not in KEPT_ADDONS:
+            # Not `remove`: it would call hooks that only async code may call.
+            manager.chain = [kept for kept in manager.chain if kept is not addon]
+            del manager.lookup[name]
+
+
+def _settle_options(limit: int) -> None:
+    options = ctx.options
+    wrong = complaint(((name, getattr(options, name), options.default(name)) for name in options.keys()), limit)
+    if wrong is not None:
+        raise wrong
+    options.update(**forced(limit))

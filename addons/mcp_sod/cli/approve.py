@@ -1,0 +1,146 @@
+"""`approve`: list, show, approve and deny held calls, with the approver's own token; the gateway decides who may."""
+
+import json
+import time
+from collections.abc import Callable
+from typing import Annotated, Literal
+
+import httpx
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+    help="Approve or deny held calls.\n\nExample: approve.py list --gateway http://127.0.0.1:8081 --token $TOKEN",
+)  # fmt: skip
+
+type Answer = dict[str, object]
+Gateway = Annotated[str, typer.Option(envvar="SOD_GATEWAY", help="The console's address.")]
+Token = Annotated[str, typer.Option(envvar="SOD_TOKEN", help="Your own token; better in SOD_TOKEN.", show_default=False)]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
+TicketId = Annotated[str, typer.Argument(help="The ticket, such as t-0123456789ab.")]
+Reason = Annotated[str, typer.Option(help="Why; it goes on record.")]
+Digest = Annotated[str, typer.Option(help="Vote only if the call still has this digest (show prints it).")]
+LOCAL = "http://127.0.0.1:8081"
+
+
+@app.command("list")
+def list_tickets(
+    token: Token, gateway: Gateway = LOCAL, state: Annotated[str, typer.Option(help="Only this state.")] = "pending",
+    as_json: AsJson = False,
+) -> None:  # fmt: skip
+    """List held calls; `--state ''` lists all.
+
+    Example: approve.py list --state approved --json
+    """
+    found = _ask(gateway, token, "GET", "/api/v1/tickets", params={"state": state} if state else {})
+    _print(found, _table, as_json=as_json)
+
+
+@app.command()
+def show(ticket: TicketId, token: Token, gateway: Gateway = LOCAL, as_json: AsJson = False) -> None:
+    """Show one held call: who asks, what was found, the call itself (secrets masked), the votes.
+
+    Example: approve.py show t-0123456789ab
+    """
+    _print(_ask(gateway, token, "GET", f"/api/v1/tickets/{ticket}"), _sheet, as_json=as_json)
+
+
+@app.command()
+def approve(
+    ticket: TicketId, token: Token, gateway: Gateway = LOCAL, reason: Reason = "", digest: Digest = "",
+    as_json: AsJson = False,
+) -> None:  # fmt: skip
+    """Say yes to exactly the call on the ticket, once.
+
+    Example: approve.py approve t-0123456789ab --reason "change 4711"
+    """
+    _vote(gateway, token, ticket, "approve", digest, reason, as_json=as_json)
+
+
+@app.command()
+def deny(
+    ticket: TicketId, token: Token, gateway: Gateway = LOCAL, reason: Reason = "", digest: Digest = "",
+    as_json: AsJson = False,
+) -> None:  # fmt: skip
+    """Say no; one no is final.
+
+    Example: approve.py deny t-0123456789ab --reason "not on a Friday"
+    """
+    _vote(gateway, token, ticket, "deny", digest, reason, as_json=as_json)
+
+
+def _vote(
+    gateway: str, token: str, ticket: str, decision: Literal["approve", "deny"], digest: str, reason: str, *, as_json: bool
+) -> None:
+    if not digest:
+        digest = str(_ask(gateway, token, "GET", f"/api/v1/tickets/{ticket}")["digest"])
+    ballot = {"decision": decision, "digest": digest, "reason": reason}
+    _print(_ask(gateway, token, "POST", f"/api/v1/tickets/{ticket}/votes", json=ballot), _summary, as_json=as_json)
+
+
+def _ask(gateway: str, token: str, method: str, path: str, **request: object) -> Answer:
+    """Return the console's answer; ends the command with one clear line when there is none or it is a refusal."""
+    headers = {"authorization": f"Bearer {token}"}
+    try:
+        with httpx.Client(base_url=gateway, headers=headers, timeout=30, trust_env=False) as client:
+            answer = client.request(method, path, **request)  # type: ignore[arg-type]  # passed on as given
+            body = answer.json()
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
+        raise _fail(f"No console answers at {gateway} ({type(error).__name__}).", "Give --gateway, or start it.") from None
+    if answer.is_error:
+        raise _fail(str(body.get("error", f"HTTP {answer.status_code}")), str(body.get("hint", "")))
+    return body  # type: ignore[no-any-return]  # the console's own shape
+
+
+def _fail(sentence: str, hint: str) -> typer.Exit:
+    Console(stderr=True, soft_wrap=True).print(f"[red]refused:[/red] {escape(f'{sentence} {hint}'.strip())}")
+    return typer.Exit(1)
+
+
+def _print(answer: Answer, picture: Callable[[Answer], object], *, as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(answer))
+    else:
+        Console(soft_wrap=True).print(picture(answer))
+
+
+def _table(tickets: Answer) -> Table | str:
+    if not tickets:
+        return "No held calls."
+    table = Table("ticket", "state", "requester", "call", "found", "expires in", "you")
+    for ticket in tickets:
+        assert isinstance(ticket, dict)
+        table.add_row(*(escape(cell) for cell in (
+            ticket["id"], ticket["state"], ticket["requester"], _call(ticket), ", ".join(ticket["findings"]),
+            _left(ticket["expires"]), "may vote" if ticket["may_vote"] else ticket["why_not"],
+        )))  # fmt: skip
+    return table
+
+
+def _sheet(ticket: Answer) -> Table:
+    table = Table(show_header=False, box=None)
+    votes = ticket["votes"]
+    assert isinstance(votes, list)
+    rows = [(name, ticket[name]) for name in ("id", "state", "requester", "behind", "findings", "needs", "digest", "call")]
+    rows += [("expires in", _left(ticket["expires"])), ("you", "may vote" if ticket["may_vote"] else ticket["why_not"])]
+    rows += [("vote", f"{vote['who']}: {vote['decision']} {vote['reason']}") for vote in votes]
+    for name, value in rows:
+        table.add_row(name, escape(value if isinstance(value, str) else json.dumps(value)))
+    return table
+
+
+def _summary(ticket: Answer) -> str:
+    return escape(f"Ticket {ticket['id']} is {ticket['state']} ({ticket['approvals']} approvals).")
+
+
+def _call(ticket: Answer) -> str:
+    return f"{ticket['upstream']}: {ticket['method']} {ticket['target'] or ''}".strip()
+
+
+def _left(expires: object) -> str:
+    assert isinstance(expires, int)
+    left = max(0, expires - int(time.time()))
+    return f"{left // 3600}h {left % 3600 // 60:02}m" if left >= 3600 else f"{left // 60}m {left % 60:02}s"  # noqa: PLR2004

@@ -1,0 +1,36 @@
+"""`policy`: is this policy folder right?"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from mcp_sod.errors import PolicyError
+from mcp_sod.policy.load import load
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+                  help="Check a policy.\n\nExample: policy.py check policies")  # fmt: skip
+
+
+@app.callback()
+def main() -> None:
+    """Check a policy before it is used."""
+
+
+@app.command()
+def check(folder: Annotated[Path, typer.Argument(help="The policy folder.")] = Path("policies")) -> None:
+    """Load a policy folder as the gateway would; exit status 0 only if all is well.
+
+    Example: policy.py check policies
+    """
+    out = Console(soft_wrap=True)
+    try:
+        policy = load(folder)
+    except PolicyError as error:
+        out.print(f"[red]wrong:[/red] {escape(str(error))}")
+        raise typer.Exit(1) from None
+    out.print(f"[green]right:[/green] {escape(str(policy.folder))}, digest {policy.digest[:16]}")
+    if not policy.document.identity:
+        out.print(f"No identity provider is configured, so every call is refused: fill in {escape(str(policy.identity_file))}.")

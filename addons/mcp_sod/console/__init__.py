@@ -1,0 +1,1 @@
+"""The console: what approvers use, over HTTP, beside the data path."""

@@ -1,0 +1,151 @@
+"""The console's API: tickets and votes, for people whose own token says who they are."""
+
+from typing import Annotated, Literal, Protocol
+
+from fastapi import Depends, FastAPI, Request
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict, Field
+
+from mcp_sod.approval.desk import Desk
+from mcp_sod.approval.tickets import Ticket, Vote
+from mcp_sod.errors import Denied, Refusal, SodError, TicketError, Unauthenticated, Unavailable
+from mcp_sod.exchange import Journal, Principal
+from mcp_sod.policy.model import Policy
+from mcp_sod.roles.duties import roles_of
+
+MOST = 500
+
+
+class Tokens(Protocol):
+    """Who turns tokens into principals."""
+
+    async def principal(self, authorization: list[str]) -> Principal:
+        """Return who the `Authorization` values speak for; raises Unauthenticated."""
+
+
+class Back(Protocol):
+    """What the console needs of the running gateway."""
+
+    policy: Policy
+    journal: Journal
+    desk: Desk
+    verifier: Tokens
+
+    def obstacle(self) -> str | None:
+        """Say why records cannot reach the store for now, or None."""
+
+
+class Ballot(BaseModel):
+    """A vote, for the call with the digest that the voter saw."""
+
+    model_config = ConfigDict(extra="forbid")
+    decision: Literal["approve", "deny"]
+    digest: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    reason: Annotated[str, Field(max_length=1000)] = ""
+
+
+class Voter:
+    """Who is asking, with the roles that the policy of this moment gives."""
+
+    def __init__(self, principal: Principal, roles: frozenset[str], policy: Policy) -> None:
+        """Keep the three together."""
+        self.principal = principal
+        self.roles = roles
+        self.policy = policy
+
+    def may_see(self, ticket: Ticket) -> bool:
+        """Say whether the ticket is theirs to vote on or their own."""
+        return bool(self.principal.behind & ticket.behind) or not self.roles.isdisjoint(
+            need.role for need in ticket.needs
+        )
+
+
+def build(back: Back) -> FastAPI:
+    """Return the console's application."""
+    app = FastAPI(title="mcp-sod console", version="1", docs_url=None, redoc_url=None)
+    app.add_exception_handler(SodError, _failed)
+
+    async def voter(request: Request) -> Voter:
+        policy = back.policy
+        try:
+            principal = await back.verifier.principal(request.headers.getlist("authorization"))
+            return Voter(principal, roles_of(principal, policy), policy)
+        except Refusal as refusal:
+            await back.journal.write(
+                refusal.event, method="console", code=refusal.code, reason=refusal.sentence, policy=policy.digest
+            )
+            raise
+
+    type Caller = Annotated[Voter, Depends(voter)]
+
+    @app.get("/healthz")
+    async def health() -> dict[str, str | None]:
+        """Say whether calls can go through."""
+        obstacle = back.obstacle()
+        return {"status": "ok" if obstacle is None else "refusing", "audit": obstacle}
+
+    @app.get("/api/v1/tickets")
+    async def tickets(caller: Caller, state: str | None = None) -> list[dict[str, object]]:
+        """Return the newest tickets that the caller may see, without the calls' contents."""
+        found = await back.desk.list(state, MOST)
+        return [await _described(back, caller, ticket) for ticket in found if caller.may_see(ticket)]
+
+    @app.get("/api/v1/tickets/{ticket_id}")
+    async def ticket(ticket_id: str, caller: Caller) -> dict[str, object]:
+        """Return one ticket with the call (masked) and the votes."""
+        found, votes = await back.desk.look_up(ticket_id)
+        if not caller.may_see(found):
+            raise TicketError("There is no such ticket.")
+        return await _described(back, caller, found) | {"call": found.shown, "votes": [_vote(vote) for vote in votes]}
+
+    @app.post("/api/v1/tickets/{ticket_id}/votes")
+    async def vote(ticket_id: str, ballot: Ballot, caller: Caller) -> dict[str, object]:
+        """Vote on a ticket."""
+        cast = await back.desk.vote(
+            ticket_id, caller.principal, caller.roles, caller.policy.digest, ballot.decision, ballot.digest, ballot.reason
+        )
+        return await _described(back, caller, cast)
+
+    return app
+
+
+async def _described(back: Back, caller: Voter, ticket: Ticket) -> dict[str, object]:
+    votes = (await back.desk.look_up(ticket.id))[1]
+    objection = await back.desk.objection(ticket, votes, caller.principal, caller.roles, caller.policy.digest)
+    return {
+        "id": ticket.id,
+        "state": ticket.state,
+        "created": ticket.created,
+        "expires": ticket.expires,
+        "requester": ticket.account,
+        "behind": sorted(ticket.behind),
+        "upstream": ticket.upstream,
+        "method": ticket.method,
+        "target": ticket.target,
+        "digest": ticket.digest,
+        "findings": list(ticket.findings),
+        "needs": [{"rule": need.rule, "role": need.role, "votes": need.votes} for need in ticket.needs],
+        "approvals": sum(vote.decision == "approve" for vote in votes),
+        "may_vote": objection is None,
+        "why_not": str(objection) if objection else None,
+    }
+
+
+def _vote(vote: Vote) -> dict[str, object]:
+    return {"who": vote.account, "decision": vote.decision, "reason": vote.reason, "at": vote.at}
+
+
+async def _failed(_request: Request, error: Exception) -> JSONResponse:
+    status, headers = 500, {"cache-control": "no-store"}
+    match error:
+        case Unauthenticated():
+            status = 401
+            headers["www-authenticate"] = f'Bearer realm="mcp-sod console"{error.challenge}'
+        case Denied():
+            status = 403
+        case Unavailable():
+            status = 503
+        case TicketError():
+            status = 404 if error.sentence == "There is no such ticket." else 409
+    assert isinstance(error, SodError)
+    return JSONResponse({"code": error.code, "error": error.sentence, "hint": error.hint}, status, headers)

@@ -1,0 +1,134 @@
+"""Everything that can go wrong, as one tree: a short stable code, a sentence, and a hint what to do next."""
+
+from typing import ClassVar
+
+
+class SodError(Exception):
+    """Base of all errors of this package; its text is safe to show and to log."""
+
+    code: ClassVar[str] = "internal"
+
+    def __init__(self, sentence: str, *, hint: str = "") -> None:
+        """Keep the sentence (what and where, never a token or a payload) and the hint (what to do next)."""
+        super().__init__(sentence)
+        self.sentence = sentence
+        self.hint = hint
+
+    def __str__(self) -> str:
+        """Return the sentence, and the hint if there is one."""
+        return f"{self.sentence} {self.hint}".rstrip()
+
+
+class PolicyError(SodError):
+    """The policy folder cannot be used; names file, line and key."""
+
+    code = "policy"
+
+
+class StartError(SodError):
+    """The gateway cannot start as it was told to."""
+
+    code = "start"
+
+
+class AuditError(SodError):
+    """A record could not be made durable, or the store could not be read or written."""
+
+    code = "audit"
+
+
+class TicketError(SodError):
+    """A ticket or vote cannot be acted on; the sentence says why."""
+
+    code = "ticket"
+
+
+class Refusal(SodError):
+    """A request that is not let through, or a reply that is not delivered.
+
+    `event` is the audit event that records it. A refusal with `in_band` is answered in the shape of the call
+    (HTTP 200) wherever a call was understood, so that it does not break the client's session; otherwise the
+    answer has HTTP status `status`.
+    """
+
+    event: ClassVar[str] = "denied"
+    status: ClassVar[int] = 403
+    in_band: ClassVar[bool] = True
+    rpc_code: ClassVar[int] = -31403  # outside JSON-RPC's reserved -32768..-32000
+
+
+class Malformed(Refusal):
+    """The bytes are not one strict message, or say two different things."""
+
+    code, event, status, in_band, rpc_code = "malformed", "rejected", 400, False, -32600
+
+
+class Mismatch(Malformed):
+    """Headers and body disagree (MCP 2026-07-28, header validation)."""
+
+    code, rpc_code = "header-mismatch", -32020
+
+
+class Unsupported(Malformed):
+    """A content type or encoding that is not read here."""
+
+    code, status = "unsupported", 415
+
+
+class WrongMethod(Malformed):
+    """An HTTP method that this upstream is not spoken to with."""
+
+    code, status = "http-method", 405
+
+
+class Unlisted(Refusal):
+    """A destination that the policy does not list."""
+
+    code, event, status, in_band = "unlisted", "rejected", 403, False
+
+
+class Misdirected(Refusal):
+    """The request names two different destinations."""
+
+    code, event, status, in_band = "misdirected", "rejected", 421, False
+
+
+class Unauthenticated(Refusal):
+    """No token, or one that does not hold (RFC 6750, section 3.1)."""
+
+    code, event, status, in_band = "unauthenticated", "rejected", 401, False
+
+    def __init__(self, sentence: str, *, hint: str = "", token_given: bool = True) -> None:
+        """`token_given`: whether there was a token at all; the challenge names an error only then."""
+        super().__init__(sentence, hint=hint)
+        self.challenge = ', error="invalid_token"' if token_given else ""
+
+
+class Denied(Refusal):
+    """The policy says no."""
+
+    code = "denied"
+
+
+class Conflict(Denied):
+    """The principal holds duties that exclude each other."""
+
+    code = "separation"
+
+
+class Held(Refusal):
+    """The call waits for an approver; the sentence names the ticket."""
+
+    code, event, rpc_code = "held", "held", -31409
+
+
+class Unavailable(Refusal):
+    """Something that the gateway needs in order to decide or to record is not there."""
+
+    code, status, rpc_code = "unavailable", 503, -31503
+
+
+class Withheld(Refusal):
+    """The upstream's reply cannot be delivered safely."""
+
+    code, event, status, rpc_code = "withheld", "withheld", 502, -31502

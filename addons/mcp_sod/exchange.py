@@ -1,0 +1,149 @@
+"""What travels along the chain: one HTTP request with what each stage found out about it."""
+
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+from mcp_sod.policy.model import Approval, Policy, Upstream
+from mcp_sod.wire.mcp import Call
+
+
+class Journal(Protocol):
+    """Where records are made durable."""
+
+    async def write(self, event: str, **fields: object) -> int:
+        """Append one record and return its number; raises AuditError if it could not be made durable."""
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who is calling. `person` holds the keys that tell this person, `actors` those of whoever stands behind it."""
+
+    issuer: str
+    subject: str
+    person: frozenset[str]
+    kind: Literal["human", "machine"]
+    groups: frozenset[str]
+    client: str | None = None
+    actors: frozenset[str] = frozenset()
+    expires: float = 0.0  # seconds since the epoch
+    fingerprint: str = ""  # keyed hash of the token, for records
+
+    @property
+    def account(self) -> str:
+        """The one account at the issuer; a person may have several."""
+        return f"{self.issuer}#{self.subject}"
+
+    @property
+    def behind(self) -> frozenset[str]:
+        """Every key of everyone behind a call of this principal; two principals whose keys meet are one person."""
+        return self.person | self.actors | {self.account}
+
+    def facts(self) -> dict[str, object]:
+        """Return what records say of it."""
+        return {
+            "issuer": self.issuer,
+            "subject": self.subject,
+            "person": sorted(self.person),
+            "actors": sorted(self.actors),
+            "kind": self.kind,
+            "client": self.client,
+            "token": self.fingerprint,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A rule that matched, and where: `at` is `arguments:/sql` or the like."""
+
+    rule: str
+    severity: str
+    action: Literal["note", "hold", "deny"]
+    at: str
+
+
+@dataclass(frozen=True, slots=True)
+class Undecided:
+    """No stage has decided yet; at the end of the chain this is a refusal."""
+
+
+@dataclass(frozen=True, slots=True)
+class Allow:
+    """The call may go; with a grant when a ticket was needed."""
+
+    ticket: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Deny:
+    """The call may not go."""
+
+    rules: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """The call needs every one of these approvals (each with the rule that asks for it)."""
+
+    needs: tuple[tuple[str, Approval], ...]
+
+
+type Verdict = Undecided | Allow | Deny | Hold
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """The HTTP request as it came: header names in lower case, in order, duplicates kept."""
+
+    method: str
+    url: str
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+    peer: str
+    forward: bool  # a forward-proxy request, which names its destination itself
+
+    def header(self, name: str) -> list[str]:
+        """Return all values of a header."""
+        return [value for key, value in self.headers if key == name]
+
+
+@dataclass(slots=True)
+class Exchange:
+    """One request on its way; each stage fills in its part, and the policy it began with stays until its end."""
+
+    policy: Policy
+    request: Request
+    reference: str = field(default_factory=lambda: f"x-{secrets.token_hex(8)}")
+    began: float = field(default_factory=time.monotonic)
+    upstream_name: str | None = None
+    upstream: Upstream | None = None
+    call: Call | None = None
+    principal: Principal | None = None
+    roles: frozenset[str] = frozenset()
+    visible_tool: Callable[[str], bool] | None = None
+    findings: tuple[Finding, ...] = ()
+    verdict: Verdict = Undecided()
+    redact: Callable[[str], str] = field(default=lambda _text: "[not shown]")
+    digest: str | None = None
+    ticket: str | None = None
+    reply_kind: Literal["json", "events", "empty", "other"] = "other"
+    shown: str = ""  # the call as approvers and records may see it: masked
+    reply: Callable[[], Mapping[str, object]] = dict  # gives what the outcome record says of the reply
+
+    def facts(self) -> dict[str, object]:
+        """Return what every record of this exchange says."""
+        call, principal = self.call, self.principal
+        return {
+            "ref": self.reference,
+            "policy": self.policy.digest,
+            "upstream": self.upstream_name,
+            "method": self.redact(call.method) if call else None,
+            "target": self.redact(call.name) if call and call.name else None,
+            "digest": self.digest,
+            "principal": principal.facts() if principal else None,
+            "roles": sorted(self.roles),
+            "findings": [f"{found.action}:{found.rule}@{self.redact(found.at)}" for found in self.findings],
+            "ticket": self.ticket,
+        }

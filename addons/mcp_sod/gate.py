@@ -1,0 +1,328 @@
+"""The gate: everything is refused until the whole chain has said yes, and what leaves is what it said yes to.
+
+mitmproxy forwards a request when an addon fails, and drops an addon whose script breaks or vanishes. So the gate is
+an entry of its own behind the script: it puts a refusal on every flow before any stage runs, and takes it off, as
+its very last act, only for bytes whose digest a stage released. Verdicts are kept here, never on the flow, which
+other addons and replays could copy.
+"""
+
+import hashlib
+import logging
+import traceback
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Concatenate, Protocol
+from weakref import WeakKeyDictionary
+
+from mitmproxy import http, tcp, udp
+from mitmproxy.proxy import server_hooks
+
+from mcp_sod.errors import AuditError, Refusal, Unauthenticated, Unavailable, Unlisted, Withheld
+from mcp_sod.exchange import Allow, Exchange, Journal, Request
+from mcp_sod.policy.model import Policy
+from mcp_sod.wire.mcp import refusal_body
+
+logger = logging.getLogger("mcp_sod")
+
+
+class Runtime(Protocol):
+    """What the gate needs of the running gateway."""
+
+    policy: Policy
+    journal: Journal
+
+    def listed(self, host: str, port: int) -> bool:
+        """Say whether an upstream of the policy lives at this address."""
+
+
+@dataclass(slots=True)
+class Passage:
+    """One flow's way through the gate."""
+
+    exchange: Exchange | None = None
+    answer: http.Response | None = None  # the gateway's own answer
+    released: bytes | None = None  # digest of the request that may leave
+    sent: bool = False
+    sealed: bytes | None = None  # digest of the reply (or of its head, for a stream) that may be delivered
+    stream: Callable[[bytes], object] | None = None
+    finished: bool = False  # its outcome is on record
+
+
+class Gate:
+    """A top-level addon: it outlives the script, and the refusal it puts on a flow outlives every failure."""
+
+    name = "sod-gate"
+
+    def __init__(self) -> None:
+        """Begin shut: without a runtime, everything is refused."""
+        self.runtime: Runtime | None = None
+        self._passages: WeakKeyDictionary[http.HTTPFlow, Passage] = WeakKeyDictionary()
+
+    # what the stages ask of it
+
+    def passage(self, flow: http.HTTPFlow) -> Passage:
+        """Return the flow's passage; a flow never seen before gets one that nothing has released."""
+        return self._passages.setdefault(flow, Passage())
+
+    def exchange(self, flow: http.HTTPFlow) -> Exchange:
+        """Return the flow's exchange, begun with the policy of this moment."""
+        passage = self.passage(flow)
+        if passage.exchange is None:
+            assert self.runtime is not None  # no stage stands before a gate without a runtime
+            passage.exchange = Exchange(self.runtime.policy, _request(flow))
+        return passage.exchange
+
+    def release(self, flow: http.HTTPFlow) -> None:
+        """Let exactly this request leave."""
+        self.passage(flow).released = request_digest(flow.request)
+
+    def seal(self, flow: http.HTTPFlow, stream: Callable[[bytes], object] | None = None) -> None:
+        """Let exactly this reply be delivered; with a stream, its head now and its body through that function."""
+        assert flow.response is not None
+        passage = self.passage(flow)
+        passage.stream = stream
+        passage.sealed = response_digest(flow.response, head_only=stream is not None)
+
+    def finish(self, flow: http.HTTPFlow) -> None:
+        """Take note that the outcome is on record: without that, no whole reply is delivered."""
+        self.passage(flow).finished = True
+
+    async def refuse(self, flow: http.HTTPFlow, refusal: Refusal, *, head: bool = False) -> None:
+        """Record a refusal and answer with it; if it cannot be recorded it is still a refusal.
+
+        `head`: only the head of the upstream's reply has come yet.
+        """
+        passage, exchange = self.passage(flow), self.exchange(flow)
+        passage.finished = True
+        flow.response = passage.answer = _answer(exchange, refusal)
+        if head:  # the upstream's body is still to come: it goes nowhere
+            self.seal(flow, _instead(passage.answer))
+        facts = exchange.facts() | {"code": refusal.code, "reason": refusal.sentence, "status": flow.response.status_code}
+        if refusal.event == "rejected":
+            facts["peer"] = exchange.request.peer
+        await self._note(refusal.event, **facts)
+        logger.info("%s %s: %s", refusal.event, exchange.reference, refusal.sentence)
+
+    # requests
+
+    def requestheaders(self, flow: http.HTTPFlow) -> None:
+        """Close the door before anything else happens to the flow."""
+        flow.response = _closed()
+        self._passages[flow] = Passage()
+        flow.request.stream = False
+
+    async def request(self, flow: http.HTTPFlow) -> None:
+        """Open the door, as the last addon and the last statement, only for what was released."""
+        passage = self.passage(flow)
+        if self.runtime is None or passage.answer is not None:
+            return  # what closed the door stands
+        if not _may_leave(flow, passage):
+            flow.response = _closed()
+            await self.refuse(flow, Unavailable("The call was not released by every stage of the gateway."))
+            return
+        passage.sent = True
+        flow.response = None
+
+    def http_connect(self, flow: http.HTTPFlow) -> None:
+        """Refuse tunnels to whatever is not a listed upstream; what is said inside one comes through the chain."""
+        flow.response = http.Response.make(403, b"Not an upstream of this gateway.\n", {"content-type": "text/plain"})
+        if self._listed(flow.request.host, flow.request.port):
+            flow.response = None
+
+    async def http_connect_error(self, flow: http.HTTPFlow) -> None:
+        """Record a refused tunnel."""
+        destination = f"{flow.request.host}:{flow.request.port}"
+        await self._note("rejected", code=Unlisted.code, reason="CONNECT to an unlisted host.", destination=destination)
+
+    def server_connect(self, data: server_hooks.ServerConnectionHookData) -> None:
+        """Refuse connections to whatever is not a listed upstream, whoever asks for them."""
+        address = data.server.address
+        if address is None or not self._listed(address[0], address[1]):
+            data.server.error = "Not an upstream of this gateway."
+
+    # replies
+
+    def responseheaders(self, flow: http.HTTPFlow) -> None:
+        """Let a reply stream only through the masks that were sealed for it, with the head that was sealed."""
+        passage = self.passage(flow)
+        assert flow.response is not None
+        if flow.response.stream and not (
+            passage.stream is flow.response.stream
+            and passage.sealed == response_digest(flow.response, head_only=True)
+        ):
+            flow.response.stream = False
+            passage.stream = None
+
+    async def response(self, flow: http.HTTPFlow) -> None:
+        """Deliver nothing but a sealed reply or the gateway's own answer."""
+        passage = self.passage(flow)
+        assert flow.response is not None
+        flow.response.trailers = None
+        if flow.response.stream and passage.stream is flow.response.stream:
+            return  # it is at the client already
+        if self.runtime is None:
+            flow.response = _closed()
+        elif passage.answer is not None:
+            flow.response = passage.answer
+        elif not passage.finished or passage.sealed is None or response_digest(flow.response) != passage.sealed:
+            flow.response = _closed()
+            await self.refuse(flow, Withheld("The reply was not released by every stage of the gateway."))
+
+    async def error(self, flow: http.HTTPFlow) -> None:
+        """Record a request that ended, by itself or by its sender, before it had an outcome."""
+        passage = self.passage(flow)
+        if passage.finished or self.runtime is None:
+            return
+        passage.finished = True
+        event = "replied" if passage.sent else "rejected"
+        message = flow.error.msg if flow.error else ""
+        why = "too large" if "body_size_limit" in message else "connection ended"
+        await self._note(event, **self.exchange(flow).facts(), code="broken", reason=why, status=None)
+
+    # what is not HTTP is not understood
+
+    def tcp_start(self, flow: tcp.TCPFlow) -> None:
+        """Refuse raw TCP."""
+        flow.kill()
+
+    def udp_start(self, flow: udp.UDPFlow) -> None:
+        """Refuse raw UDP."""
+        flow.kill()
+
+    def websocket_start(self, flow: http.HTTPFlow) -> None:
+        """Refuse WebSockets."""
+        flow.kill()
+
+    def _listed(self, host: str, port: int) -> bool:
+        return self.runtime is not None and self.runtime.listed(host, port)
+
+    async def _note(self, event: str, **facts: object) -> None:
+        if self.runtime is None:
+            return
+        try:
+            await self.runtime.journal.write(event, **facts)
+        except AuditError as error:
+            logger.error("A record could not be written: %s", error)  # noqa: TRY400 (no traceback: no payload)
+
+
+class Stage:
+    """Base of the chain's stages: each sees only flows that no stage before it has refused."""
+
+    def __init__(self, gate: Gate) -> None:
+        """Stand at the gate."""
+        self.gate = gate
+        self.name = f"sod-{type(self).__name__.lower()}"
+
+
+type Hook[S: Stage] = Callable[[S, http.HTTPFlow], Awaitable[None]]
+type Step[S: Stage] = Callable[Concatenate[S, Exchange, http.HTTPFlow, ...], Awaitable[None]]
+
+
+def on_request[S: Stage](step: Step[S]) -> Hook[S]:
+    """Make a stage's step a hook for requests that are still undecided."""
+
+    async def hook(stage: S, flow: http.HTTPFlow) -> None:
+        passage = stage.gate.passage(flow)
+        if passage.answer is None and not flow.error:
+            await _guarded(stage, step, flow)
+
+    return hook
+
+
+def on_reply[S: Stage](step: Step[S]) -> Hook[S]:
+    """Make a stage's step a hook for replies of upstreams that no stage has withheld."""
+
+    async def hook(stage: S, flow: http.HTTPFlow) -> None:
+        passage = stage.gate.passage(flow)
+        if passage.sent and passage.answer is None:
+            await _guarded(stage, step, flow)
+
+    return hook
+
+
+def on_reply_head[S: Stage](step: Step[S]) -> Hook[S]:
+    """Make a stage's step a hook for the heads of such replies, before their bodies come."""
+
+    async def hook(stage: S, flow: http.HTTPFlow) -> None:
+        passage = stage.gate.passage(flow)
+        if passage.sent and passage.answer is None:
+            await _guarded(stage, step, flow, head=True)
+
+    return hook
+
+
+async def _guarded[S: Stage](stage: S, step: Step[S], flow: http.HTTPFlow, *, head: bool = False) -> None:
+    """Run a step at the chain's edge: whatever goes wrong in it is a refusal."""
+    try:
+        await step(stage, stage.gate.exchange(flow), flow)
+    except Refusal as refusal:
+        await stage.gate.refuse(flow, refusal, head=head)
+    except Exception as error:  # noqa: BLE001 (the chain's edge: everything unforeseen denies)
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        logger.error("%s failed: %s at %s:%s", stage.name, type(error).__name__, where.filename, where.lineno)  # noqa: TRY400
+        await stage.gate.refuse(flow, Unavailable("The gateway failed on this message and refused it."), head=head)
+
+
+def request_digest(request: http.Request) -> bytes:
+    """Return the SHA-256 of all that decides what an upstream receives, and where."""
+    head = repr((
+        request.method, request.scheme, request.host, request.port, request.path, request.authority,
+        request.http_version, request.headers.fields, request.trailers and request.trailers.fields,
+    ))  # fmt: skip
+    return hashlib.sha256(head.encode() + b"\0" + (request.raw_content or b"")).digest()
+
+
+def response_digest(response: http.Response, *, head_only: bool = False) -> bytes:
+    """Return the SHA-256 of all that a client receives, or of its head."""
+    head = repr((response.status_code, response.reason, response.headers.fields))
+    body = b"" if head_only else response.raw_content or b""
+    return hashlib.sha256(head.encode() + b"\0" + body).digest()
+
+
+def _may_leave(flow: http.HTTPFlow, passage: Passage) -> bool:
+    return (
+        passage.released is not None
+        and passage.exchange is not None
+        and isinstance(passage.exchange.verdict, Allow)
+        and not flow.is_replay
+        and passage.released == request_digest(flow.request)
+    )
+
+
+def _request(flow: http.HTTPFlow) -> Request:
+    request = flow.request
+    headers = tuple((name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in request.headers.fields)
+    peer = flow.client_conn.peername
+    return Request(
+        method=request.method,
+        url=f"{request.scheme}://{request.host}:{request.port}{request.path}",
+        headers=headers,
+        body=request.raw_content or b"",
+        peer=peer[0] if peer else "",
+        forward=not flow.client_conn.proxy_mode.full_spec.startswith("reverse"),
+    )
+
+
+def _instead(answer: http.Response) -> Callable[[bytes], object]:
+    """Return a stream that swallows the upstream's body and gives the answer's in its place, once."""
+    rest = [answer.raw_content or b""]
+
+    def stream(_chunk: bytes) -> list[bytes]:
+        return [rest.pop()] if rest else []
+
+    return stream
+
+
+def _closed() -> http.Response:
+    """Return the answer that stands on every flow until a stage has something better to say."""
+    return http.Response.make(503, b'{"error":"refused by the gateway"}', {"content-type": "application/json"})
+
+
+def _answer(exchange: Exchange, refusal: Refusal) -> http.Response:
+    call = exchange.call
+    in_band = refusal.in_band and call is not None and call.is_request
+    headers = {"content-type": "application/json", "cache-control": "no-store"}
+    if isinstance(refusal, Unauthenticated):
+        headers["www-authenticate"] = f'Bearer realm="{exchange.policy.gateway.name}"{refusal.challenge}'
+    body = refusal_body(call, refusal, exchange.reference, exchange.ticket)
+    return http.Response.make(200 if in_band else refusal.status, body, headers)

@@ -1,0 +1,1 @@
+"""Identity: makes a Principal from a verified token."""

@@ -1,0 +1,85 @@
+"""From a verified token's claims to a Principal."""
+
+import unicodedata
+from collections.abc import Iterator, Mapping
+
+from mcp_sod.errors import Unauthenticated
+from mcp_sod.exchange import Principal
+from mcp_sod.policy.model import Issuer
+
+type Claims = Mapping[str, object]
+
+MAX_ACTORS = 8
+
+
+def principal(claims: Claims, issuer: Issuer, fingerprint: str) -> Principal:
+    """Return who the claims speak of; raises Unauthenticated where a claim has an unusable form."""
+    names = issuer.claims
+    subject = claims.get("sub")
+    if not isinstance(subject, str) or not subject:
+        raise Unauthenticated("The token names no subject.")
+    client = next((found for name in (names.client, "client_id") for found in _texts(claims, name)), None)
+    return Principal(
+        issuer=issuer.issuer,
+        subject=subject,
+        person=frozenset(_key(value) for name in names.person for value in _texts(claims, name)),
+        kind="machine" if _is_machine(claims, issuer) else "human",
+        groups=frozenset(_texts(claims, names.groups)),
+        client=client,
+        actors=frozenset(_actors(claims, issuer)),
+        expires=_expiry(claims),
+        fingerprint=fingerprint,
+    )
+
+
+def lookup(claims: Claims, path: str) -> object:
+    """Return the claim at a dotted path, or None; a claim whose name holds dots is found by its whole name first."""
+    if path in claims:
+        return claims[path]
+    found: object = claims
+    for part in path.split("."):
+        if not isinstance(found, Mapping) or part not in found:
+            return None
+        found = found[part]
+    return found
+
+
+def _texts(claims: Claims, path: str) -> list[str]:
+    found = lookup(claims, path)
+    values = found if isinstance(found, list) else [found]
+    if found is None:
+        return []
+    if not all(isinstance(value, str) and value for value in values):
+        raise Unauthenticated(f"The token's claim {path} is not a text or a list of texts.")
+    return values
+
+
+def _key(value: str) -> str:
+    """Return a form in which two spellings of one address or number are equal."""
+    return unicodedata.normalize("NFKC", value).strip().casefold()
+
+
+def _is_machine(claims: Claims, issuer: Issuer) -> bool:
+    rule = issuer.machine
+    return rule != "none" and lookup(claims, rule.claim) == rule.equals
+
+
+def _actors(claims: Claims, issuer: Issuer) -> Iterator[str]:
+    """Yield the keys of everyone who acts: the named claims, and the whole chain of `act` (RFC 8693, section 4.1)."""
+    found = [value for name in issuer.claims.actors for value in _texts(claims, name)]
+    act, depth = claims.get("act"), 0
+    while isinstance(act, Mapping):
+        if depth == MAX_ACTORS:
+            raise Unauthenticated(f"The token's act claim names more than {MAX_ACTORS} actors.")
+        found += [value for name in ("sub", *issuer.claims.person) for value in _texts(act, name)]
+        act, depth = act.get("act"), depth + 1
+    for value in found:
+        yield _key(value)
+        yield f"{issuer.issuer}#{value}"
+
+
+def _expiry(claims: Claims) -> float:
+    expires = claims.get("exp")
+    if isinstance(expires, bool) or not isinstance(expires, int | float):
+        raise Unauthenticated("The token has no expiry.")
+    return float(expires)

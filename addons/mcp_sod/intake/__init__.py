@@ -1,0 +1,1 @@
+"""Intake: turns bytes into one Call, strictly; what it cannot read, it refuses."""

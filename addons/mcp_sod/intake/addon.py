@@ -1,0 +1,31 @@
+"""Intake on the flow: the first stage, for requests and for replies."""
+
+from typing import cast
+
+from mitmproxy import http
+
+from mcp_sod.errors import Malformed
+from mcp_sod.exchange import Exchange
+from mcp_sod.gate import Stage, on_reply_head, on_request
+from mcp_sod.intake.admission import admit, kept_reply_header, reply_kind
+
+
+class Intake(Stage):
+    """Reads the request as one call for one upstream, and tells what kind of reply comes back."""
+
+    @on_request
+    async def request(self, exchange: Exchange, flow: http.HTTPFlow) -> None:
+        """Fill in upstream and call."""
+        if flow.request.trailers:
+            raise Malformed("Trailers are not accepted here.")
+        exchange.upstream_name, exchange.upstream, exchange.call = admit(exchange.request, exchange.policy)
+
+    @on_reply_head
+    async def responseheaders(self, exchange: Exchange, flow: http.HTTPFlow) -> None:
+        """Fill in the reply's kind and drop headers that are not known."""
+        response = cast("http.Response", flow.response)
+        headers = {name.lower(): response.headers[name] for name in response.headers}
+        exchange.reply_kind = reply_kind(response.status_code, headers)
+        response.headers = http.Headers([
+            (name, value) for name, value in response.headers.fields if kept_reply_header(name.decode("latin-1"))
+        ])

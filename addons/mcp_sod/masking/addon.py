@@ -1,0 +1,86 @@
+"""Masking on the flow: what records and approvers see of a call, and what a reader sees of the reply."""
+
+import asyncio
+from collections import Counter
+from typing import cast
+
+from mitmproxy import http
+
+from mcp_sod.errors import SodError, Withheld
+from mcp_sod.exchange import Exchange
+from mcp_sod.gate import Stage, on_reply, on_reply_head, on_request
+from mcp_sod.masking.masks import masks_for
+from mcp_sod.masking.message import MaskedMessage
+from mcp_sod.masking.reply import KEPT, Reply, Stream
+from mcp_sod.policy.patterns import LONG
+from mcp_sod.wire.mcp import Call, refusal_body
+
+_NOBODY: frozenset[str] = frozenset()
+
+
+class Masking(Stage):
+    """Masks calls for records and approvers, and replies for their readers."""
+
+    @on_request
+    async def request(self, exchange: Exchange, _flow: http.HTTPFlow) -> None:
+        """Fill in what may be shown of the call."""
+        masks = masks_for(exchange.policy, _NOBODY)
+        exchange.redact = lambda text: masks.text(text, Counter())
+        call, body = cast("Call", exchange.call), exchange.request.body
+        if len(body) > LONG:
+            exchange.shown = await asyncio.to_thread(_shown, call, body, exchange)
+        else:
+            exchange.shown = _shown(call, body, exchange)
+
+    @on_reply_head
+    async def responseheaders(self, exchange: Exchange, flow: http.HTTPFlow) -> None:
+        """Let an event stream through, event by event; everything else is read whole first."""
+        if exchange.reply_kind != "events":
+            return
+        call, response = cast("Call", exchange.call), cast("http.Response", flow.response)
+        reply = _reply(exchange)
+        response.headers.pop("content-length", None)
+        response.stream = Stream(reply, call, exchange.reference, exchange.policy.gateway.limits.body)
+        exchange.reply = reply.facts
+        self.gate.seal(flow, response.stream)
+
+    @on_reply
+    async def response(self, exchange: Exchange, flow: http.HTTPFlow) -> None:
+        """Mask a reply that was read whole."""
+        response = cast("http.Response", flow.response)
+        if response.stream:
+            return
+        reply = _reply(exchange)
+        exchange.reply = reply.facts
+        raw = response.raw_content or b""
+        try:
+            if exchange.reply_kind == "json":
+                body = await asyncio.to_thread(reply.json, raw) if len(raw) > LONG else reply.json(raw)
+            elif not raw:
+                body = raw
+            else:
+                raise Withheld("The upstream's reply is of a kind that cannot be masked.")
+        except Withheld as withheld:
+            if response.status_code < 400:  # noqa: PLR2004 (RFC 9110, section 15)
+                raise
+            reply.problem = withheld  # the status stays: clients act on it
+            response.headers["content-type"] = "application/json"
+            body = refusal_body(exchange.call, withheld, exchange.reference, None)
+        response.raw_content = body
+        if body:
+            response.headers["content-length"] = str(len(body))
+        self.gate.seal(flow)
+
+
+def _reply(exchange: Exchange) -> Reply:
+    reader = masks_for(exchange.policy, exchange.roles)
+    record = masks_for(exchange.policy, _NOBODY)
+    depth = exchange.policy.gateway.limits.depth
+    return Reply(cast("Call", exchange.call), reader, record, exchange.visible_tool, depth)
+
+
+def _shown(call: Call, body: bytes, exchange: Exchange) -> str:
+    try:
+        return MaskedMessage(masks_for(exchange.policy, _NOBODY)).message(body.decode(), call.message)[:KEPT]
+    except SodError as error:
+        return f"[not shown: {error.sentence}]"

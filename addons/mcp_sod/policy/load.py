@@ -1,0 +1,143 @@
+"""Loads a policy folder: all its YAML files together make one policy, valid as a whole or not at all."""
+
+import difflib
+import hashlib
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from mcp_sod.errors import PolicyError
+from mcp_sod.policy.model import Document, Part, Policy
+from mcp_sod.policy.source import MAX_FILE, Trail, Source
+
+
+def load(folder: Path) -> Policy:
+    """Return the folder's policy; raises PolicyError naming file, line, key and remedy."""
+    files = policy_files(folder)
+    source, digest = Source(), hashlib.sha256()
+    for file in files:
+        raw = _read(file)
+        digest.update(f"{file.name}\0{len(raw)}\0".encode() + raw)
+        source.add(file, _text(file, raw))
+    document = _validated(source)
+    for path, sentence in _dangling(document):
+        raise PolicyError(f"{source.place(path)}: {_dotted(path)}: {sentence[0]}", hint=sentence[1])
+    identity = next((file for file in files if file.stem == "identity"), files[0])
+    return Policy(document, folder.resolve(), digest.hexdigest(), identity.resolve())
+
+
+def policy_files(folder: Path) -> list[Path]:
+    """Return the folder's YAML files in the order in which they are read."""
+    try:
+        files = sorted(path for path in folder.iterdir() if path.suffix in (".yaml", ".yml") and path.is_file())
+    except OSError as error:
+        raise PolicyError(
+            f"The policy folder {folder} cannot be read: {error.strerror}.",
+            hint="Give another with --set sod_policy=FOLDER.",
+        ) from None
+    if not files:
+        raise PolicyError(f"The policy folder {folder} holds no .yaml file.", hint="Copy policies/ to begin with.")
+    return files
+
+
+def _read(file: Path) -> bytes:
+    try:
+        with file.open("rb") as opened:
+            raw = opened.read(MAX_FILE + 1)
+    except OSError as error:
+        raise PolicyError(f"{file.name} cannot be read: {error.strerror}.") from None
+    if len(raw) > MAX_FILE:
+        raise PolicyError(f"{file.name} is larger than {MAX_FILE} bytes.", hint="Split it into several files.")
+    return raw
+
+
+def _text(file: Path, raw: bytes) -> str:
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError:
+        raise PolicyError(f"{file.name} is not UTF-8.", hint="Save it as UTF-8.") from None
+
+
+def _validated(source: Source) -> Document:
+    try:
+        return Document.model_validate(source.tree)
+    except ValidationError as error:
+        lines = [_explained(source, details) for details in error.errors(include_url=False)]
+        raise PolicyError("\n".join(lines)) from None
+
+
+def _explained(source: Source, details: ErrorDetails) -> str:
+    path = tuple(part for part in details["loc"] if part not in _UNION_ARMS)
+    key = _dotted(path)
+    match details["type"]:
+        case "extra_forbidden":
+            return f"{source.place(path)}: {key}: unknown key. {_nearest(path)}"
+        case "missing":
+            return f"{source.place(path)}: {key}: is missing. Add it."
+        case _:
+            return f"{source.place(path)}: {key}: {details['msg'].removeprefix('Value error, ')}."
+
+
+_UNION_ARMS = {"literal['refuse']", "Refuse", "[key]"}
+
+
+def _nearest(path: Trail) -> str:
+    known = sorted({name for name in _known_keys() if name != path[-1]})
+    close = difflib.get_close_matches(str(path[-1]), known, n=1)
+    return f"Did you mean {close[0]}?" if close else "Remove it, or see policies/ for the keys there are."
+
+
+def _known_keys() -> Iterator[str]:
+    for part in Part.__subclasses__():
+        for name, found in part.model_fields.items():
+            yield found.alias or name
+
+
+def _dotted(path: Trail) -> str:
+    return ".".join(map(str, path)) or "policy"
+
+
+type _Fault = tuple[Trail, tuple[str, str]]
+
+
+def _dangling(document: Document) -> Iterator[_Fault]:
+    """Yield names that point nowhere: a rule about a role that does not exist protects nothing."""
+    roles, upstreams, detectors = document.roles, document.upstreams, document.detectors
+    for role, permissions in document.permissions.items():
+        yield from _unknown(("permissions", role), role, roles, "role")
+        for index, permission in enumerate(permissions):
+            yield from _unknown(("permissions", role, index, "upstream"), permission.upstream, upstreams, "upstream")
+    for index, names in enumerate(document.separation.static):
+        for name in names:
+            yield from _unknown(("separation", "static", index), name, roles, "role")
+    for index, rule in enumerate(document.rules):
+        for name in rule.detect:
+            yield from _unknown(("rules", index, "detect"), name, detectors, "detector")
+        for name in rule.where.upstreams:
+            yield from _unknown(("rules", index, "where", "upstreams"), name, upstreams, "upstream")
+        if rule.action == "hold":
+            role = rule.approval.role if rule.approval else "approver"
+            yield from _unknown(("rules", index), role, roles, "role")
+    for index, mask in enumerate(document.masking):
+        for name in mask.detect:
+            yield from _unknown(("masking", index, "detect"), name, detectors, "detector")
+        for name in mask.raw_for:
+            yield from _unknown(("masking", index, "raw_for"), name, roles, "role")
+    yield from _repeated("rules", [rule.id for rule in document.rules])
+    yield from _repeated("masking", [mask.id for mask in document.masking])
+    yield from _repeated("identity", [issuer.issuer for issuer in document.identity])
+
+
+def _unknown(path: Trail, name: str, known: Collection[str], kind: str) -> Iterator[_Fault]:
+    if name not in known:
+        close = difflib.get_close_matches(name, known, n=1)
+        hint = f"Did you mean {close[0]}?" if close else f"Define it under {kind}s:, or correct the name."
+        yield path, (f"there is no {kind} {name!r}.", hint)
+
+
+def _repeated(section: str, names: list[str]) -> Iterator[_Fault]:
+    for index, name in enumerate(names):
+        if name in names[:index]:
+            yield (section, index), (f"{name!r} is used twice.", "Give each its own name.")

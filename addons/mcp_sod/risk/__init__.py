@@ -1,0 +1,1 @@
+"""Risk: finds what the policy calls risky in a call."""

@@ -1,0 +1,30 @@
+"""Risk on the flow."""
+
+import asyncio
+from typing import cast
+
+from mitmproxy import http
+
+from mcp_sod.errors import Denied
+from mcp_sod.exchange import Deny, Exchange
+from mcp_sod.gate import Stage, on_request
+from mcp_sod.policy.patterns import LONG
+from mcp_sod.risk.rules import findings, verdict
+from mcp_sod.wire.mcp import Call
+
+
+class Risk(Stage):
+    """Finds what the policy calls risky, and says what it comes to."""
+
+    @on_request
+    async def request(self, exchange: Exchange, _flow: http.HTTPFlow) -> None:
+        """Fill in findings and verdict."""
+        call, upstream = cast("Call", exchange.call), cast("str", exchange.upstream_name)
+        if len(exchange.request.body) > LONG:
+            exchange.findings = await asyncio.to_thread(findings, exchange.policy, call, upstream)
+        else:
+            exchange.findings = findings(exchange.policy, call, upstream)
+        exchange.verdict = verdict(exchange.policy, exchange.findings)
+        if isinstance(exchange.verdict, Deny):
+            rules = ", ".join(exchange.verdict.rules)
+            raise Denied(f"The policy forbids this call (rule {rules}).", hint="Leave out what the rule names.")

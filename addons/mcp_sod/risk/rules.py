@@ -1,0 +1,116 @@
+"""The policy's rules, compiled; a call in, findings and a verdict out."""
+
+import functools
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from mcp_sod.errors import Unavailable
+from mcp_sod.exchange import Allow, Deny, Finding, Hold, Verdict
+from mcp_sod.policy.model import Approval, Policy, Rule
+from mcp_sod.policy.patterns import Detector, compile_regex, globs
+from mcp_sod.wire.mcp import Call
+from mcp_sod.wire.strict_json import Path, pointer
+
+BUDGET = 0.1  # seconds for all rules over one call of the usual size
+BUDGET_PER_CHARACTER = 1e-5  # seconds more
+
+type Text = tuple[Path, str]
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledRule:
+    """One rule, ready to be asked."""
+
+    rule: Rule
+    detectors: tuple[Detector, ...]
+    upstream: Callable[[str], bool]
+    method: Callable[[str], bool]
+    tool: Callable[[str], bool]
+    at: tuple[Path, ...]
+
+    def concerns(self, call: Call, upstream: str) -> bool:
+        """Say whether `where` names this call."""
+        return self.upstream(upstream) and self.method(call.method) and self.tool(call.tool or "")
+
+    def place(self, texts: list[Text]) -> Path | None:
+        """Return where the first match is; the root where the rule looks for nothing but the call itself."""
+        if not self.detectors:
+            return ()
+        for path, text in texts:
+            if self._looks_at(path) and any(detector.found_in(text) for detector in self.detectors):
+                return path
+        return None
+
+    def _looks_at(self, path: Path) -> bool:
+        return not self.at or any(_same_place(path, prefix) for prefix in self.at)
+
+
+def findings(policy: Policy, call: Call, upstream: str) -> tuple[Finding, ...]:
+    """Return what the rules find in the call; raises Unavailable when looking takes too long."""
+    return tuple(_found(policy, call, upstream))
+
+
+def verdict(policy: Policy, found: tuple[Finding, ...]) -> Verdict:
+    """Return what the findings come to: one deny denies; every hold must be satisfied; notes change nothing."""
+    denied = tuple(finding.rule for finding in found if finding.action == "deny")
+    if denied:
+        return Deny(denied)
+    held = {finding.rule for finding in found if finding.action == "hold"}
+    needs = [(rule.id, rule.approval or Approval()) for rule in policy.document.rules if rule.id in held]
+    return Hold(tuple(needs)) if needs else Allow()
+
+
+def place(path: Path) -> str:
+    """Return a path as policies and records write it: `arguments:/sql`, `params:/uri`, `header:/mcp-param-x`."""
+    match path:
+        case ("params", "arguments", *rest):
+            return f"arguments:{pointer(tuple(rest))}"
+        case (str(first), *rest):
+            return f"{first}:{pointer(tuple(rest))}"
+    return "call:"
+
+
+def _found(policy: Policy, call: Call, upstream: str) -> Iterator[Finding]:
+    concerned = [rule for rule in compiled(policy) if rule.concerns(call, upstream)]
+    texts = list(call.texts()) if concerned else []
+    until = time.monotonic() + BUDGET + BUDGET_PER_CHARACTER * sum(len(text) for _, text in texts)
+    for rule in concerned:
+        where = rule.place(texts)
+        if where is not None:
+            yield Finding(rule.rule.id, rule.rule.severity, rule.rule.action, place(where))
+        if time.monotonic() > until:
+            raise Unavailable("The rules took too long over this call.", hint="Send less text in one call.")
+
+
+@functools.lru_cache(maxsize=4)
+def compiled(policy: Policy) -> tuple[CompiledRule, ...]:
+    """Return the policy's rules, compiled once."""
+    return tuple(_compiled(rule, policy) for rule in policy.document.rules)
+
+
+def _compiled(rule: Rule, policy: Policy) -> CompiledRule:
+    detectors = [policy.detector(name) for name in rule.detect]
+    if rule.regex or rule.keywords:
+        pattern = compile_regex(rule.regex) if rule.regex else None
+        detectors.append(Detector(rule.id, pattern, tuple(word.lower() for word in rule.keywords)))
+    where = rule.where
+    return CompiledRule(
+        rule=rule,
+        detectors=tuple(detectors),
+        upstream=globs(where.upstreams or ["*"]),
+        method=globs(where.methods or ["*"]),
+        tool=globs(where.tools or ["*"]),
+        at=tuple(_prefix(at) for at in where.at),
+    )
+
+
+def _prefix(at: str) -> Path:
+    """Return the path that `arguments:/a/b` names; RFC 6901 escapes undone."""
+    root, _, rest = at.partition(":")
+    parts = [part.replace("~1", "/").replace("~0", "~") for part in rest.split("/")[1:]]
+    return ("params", "arguments", *parts) if root == "arguments" else ("params", *parts)
+
+
+def _same_place(path: Path, prefix: Path) -> bool:
+    return len(path) >= len(prefix) and all(str(a) == str(b) for a, b in zip(path, prefix, strict=False))

@@ -1,0 +1,84 @@
+"""Which roles a principal has, which of them exclude each other, and what they may call."""
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from mcp_sod.errors import Conflict, Denied
+from mcp_sod.exchange import Principal
+from mcp_sod.policy.model import Permission, Policy
+from mcp_sod.policy.patterns import globs
+from mcp_sod.wire.mcp import Call
+
+type Test = Callable[[str], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Duty:
+    """One compiled permission."""
+
+    upstream: str
+    method: Test
+    tool: Test
+    barred: Test
+
+    def allows_tool(self, name: str) -> bool:
+        """Say whether the tool may be called."""
+        return self.tool(name) and not self.barred(name)
+
+
+def roles_of(principal: Principal, policy: Policy) -> frozenset[str]:
+    """Return the principal's roles; raises Conflict when they exclude each other (NIST RBAC, static separation).
+
+    A role for humans is not given to a machine, yet counts here: a job in both groups is over-broad all the same.
+    """
+    claimed = {
+        name: role for name, role in policy.document.roles.items() if not principal.groups.isdisjoint(role.groups)
+    }
+    for rule in policy.document.separation.static:
+        held = [name for name in rule if name in claimed]
+        if len(held) > 1:
+            raise Conflict(_explained(principal, policy, rule, held), hint="Have its groups separated, then try again.")
+    return frozenset(name for name, role in claimed.items() if not (role.humans and principal.kind == "machine"))
+
+
+def check_permission(policy: Policy, roles: frozenset[str], upstream: str, call: Call) -> None:
+    """Raise Denied unless one of the roles may make the call."""
+    duties = [duty for duty in _duties(policy, roles) if duty.upstream == upstream]
+    if not call.is_request and call.method.startswith("notifications/") and duties:
+        return  # the protocol's own signals, for whoever may talk to this upstream at all
+    for duty in duties:
+        if duty.method(call.method) and (call.tool is None or duty.allows_tool(call.tool)):
+            return
+    what = "call this tool" if call.tool else "use this method"
+    mine = f"your roles are {', '.join(sorted(roles))}" if roles else "your groups give you no role"
+    raise Denied(f"You may not {what} on {upstream}: {mine}.", hint="Ask for a role that permits it.")
+
+
+def visible_tool(policy: Policy, roles: frozenset[str], upstream: str) -> Test:
+    """Return the test for the tools that a list may show: those that the roles may call."""
+    duties = [duty for duty in _duties(policy, roles) if duty.upstream == upstream and duty.method("tools/call")]
+    return lambda name: any(duty.allows_tool(name) for duty in duties)
+
+
+@functools.lru_cache(maxsize=256)
+def _duties(policy: Policy, roles: frozenset[str]) -> tuple[Duty, ...]:
+    found = [permission for role in sorted(roles) for permission in policy.document.permissions.get(role, [])]
+    return tuple(_compiled(permission) for permission in found)
+
+
+def _compiled(permission: Permission) -> Duty:
+    return Duty(
+        upstream=permission.upstream,
+        method=globs(permission.methods),
+        tool=globs(permission.tools),
+        barred=globs(permission.except_),
+    )
+
+
+def _explained(principal: Principal, policy: Policy, rule: list[str], held: list[str]) -> str:
+    because = "; ".join(
+        f"{name} from {', '.join(sorted(principal.groups.intersection(policy.document.roles[name].groups)))}"
+        for name in held
+    )
+    return f"Your roles exclude each other ({because}): the rule separation.static [{', '.join(rule)}] allows one."

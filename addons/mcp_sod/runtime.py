@@ -1,0 +1,150 @@
+"""The running gateway: what is opened at the start, kept going beside the data path, and closed at the end."""
+
+import asyncio
+import logging
+import os
+import secrets
+from pathlib import Path
+
+from mcp_sod import __version__
+from mcp_sod.approval.desk import Desk
+from mcp_sod.approval.tickets import Tickets
+from mcp_sod.audit.journal import Journal
+from mcp_sod.audit.shipper import Shipper
+from mcp_sod.audit.store import open_store
+from mcp_sod.console.api import build
+from mcp_sod.console.server import Server, claim
+from mcp_sod.errors import AuditError, PolicyError, SodError, StartError
+from mcp_sod.identity.tokens import Verifier
+from mcp_sod.intake.admission import addresses
+from mcp_sod.policy.load import load, policy_files
+from mcp_sod.policy.model import Policy
+
+logger = logging.getLogger("mcp_sod")
+
+WATCH = 1.0  # seconds between two looks at the policy folder
+
+
+class Runtime:
+    """Everything with a life of its own; `policy` and `verifier` change when the folder does."""
+
+    def __init__(self, policy: Policy) -> None:
+        """Open all parts; raises SodError naming what cannot be opened."""
+        self.policy = policy
+        state = _folder(policy.state)
+        self._fingerprint_key = _key(state / "keys" / "fingerprint.key")
+        self.verifier = Verifier(policy, self._fingerprint_key)
+        self._console = Server(build(self), claim(*policy.gateway.console_address))
+        audit, name = policy.audit, policy.gateway.name
+        self.journal = Journal.open(
+            state / "spool", name, durability=audit.durability, key=state / "keys" / "audit.key"
+        )
+        self._store = open_store(audit.store, base=policy.base, days=audit.retention.days)
+        self._shipper = Shipper(self.journal, self._store)
+        self.desk = Desk(Tickets(state / "tickets.sqlite"), self.journal)
+        self._fault: str | None = None
+
+    def listed(self, host: str, port: int) -> bool:
+        """Say whether an upstream of the policy lives at this address."""
+        return (host.lower(), port) in addresses(self.policy)
+
+    def obstacle(self) -> str | None:
+        """Say why calls are refused for now for the sake of their records, or None."""
+        failing = self._fault or self._shipper.failing
+        if failing is None or self._fault:
+            return failing
+        rule = self.policy.audit.when_unavailable
+        if rule == "refuse" or self._shipper.backlog > rule.refuse_after:
+            return failing
+        return None
+
+    async def begin(self) -> None:
+        """Record the start."""
+        await self.journal.write("started", policy=self.policy.digest, version=__version__, store=self.policy.audit.store)
+
+    async def run(self) -> None:
+        """Keep the parts going until cancelled; if one of them ends, calls are refused from then on."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                for part in (self._shipper.run(), self.desk.watch(), self._console.run(), self._watch()):
+                    tasks.create_task(part)
+        except* Exception as failures:  # noqa: BLE001 (an edge: whatever ended it, nothing goes through any more)
+            kinds = ", ".join(type(failure).__name__ for failure in failures.exceptions)
+            self._fault = f"a part of the gateway has ended ({kinds})."
+            logger.error("The gateway refuses all calls: %s", self._fault)  # noqa: TRY400 (no traceback: no payload)
+
+    async def end(self) -> None:
+        """Record the stop, ship what is there, and close."""
+        try:
+            await self.journal.write("stopped", policy=self.policy.digest)
+            await self._shipper.flush()
+        except AuditError as error:
+            logger.error("At the end: %s", error)  # noqa: TRY400 (no traceback: no payload)
+        await self.desk.close()
+        await self.journal.close()
+
+    async def _watch(self) -> None:
+        """Load the policy anew whenever its folder changes; a bad change is refused and the last good policy stays."""
+        seen = _stamp(self.policy.folder)
+        while True:
+            await asyncio.sleep(WATCH)
+            stamp = await asyncio.to_thread(_stamp, self.policy.folder)
+            if stamp == seen:
+                continue
+            seen = stamp
+            try:
+                await self._reload()
+            except PolicyError as error:
+                logger.error("The changed policy is refused, the last good one stays:\n%s", error)  # noqa: TRY400
+                await self.journal.write("policy refused", policy=self.policy.digest, reason=str(error))
+
+    async def _reload(self) -> None:
+        changed = await asyncio.to_thread(load, self.policy.folder)
+        if changed.digest == self.policy.digest:
+            return
+        if (changed.gateway, changed.audit) != (self.policy.gateway, self.policy.audit):
+            raise PolicyError("gateway: and audit: cannot change while the gateway runs.", hint="Restart it.")
+        verifier = Verifier(changed, self._fingerprint_key)
+        await self.journal.write("policy changed", policy=changed.digest, before=self.policy.digest)
+        self.policy, self.verifier = changed, verifier
+        logger.info("The changed policy is in force.")
+
+
+def open_runtime(folder: Path) -> Runtime:
+    """Return the runtime of a policy folder; raises SodError."""
+    try:
+        return Runtime(load(folder))
+    except SodError:
+        raise
+    except OSError as error:
+        raise StartError(f"{error.filename or 'A file'}: {error.strerror}.", hint="Check the state folder.") from None
+
+
+def _folder(state: Path) -> Path:
+    try:
+        state.mkdir(parents=True, exist_ok=True, mode=0o700)
+        (state / "keys").mkdir(exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise StartError(f"The state folder {state} cannot be used: {error.strerror}.",
+                         hint="Change gateway.state in the policy, or the folder's owner.") from None  # fmt: skip
+    return state
+
+
+def _key(file: Path) -> bytes:
+    """Return the key in the file, made at the first start."""
+    try:
+        with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as made:  # noqa: PTH123 (mode)
+            made.write(secrets.token_bytes(32))
+    except FileExistsError:
+        pass
+    key = file.read_bytes()
+    if len(key) != 32:  # noqa: PLR2004 (a SHA-256 key)
+        raise StartError(f"The key file {file} is damaged.", hint="Restore it, or remove it to have a new one made.")
+    return key
+
+
+def _stamp(folder: Path) -> tuple[tuple[str, int, int], ...] | str:
+    try:
+        return tuple((file.name, (found := file.stat()).st_mtime_ns, found.st_size) for file in policy_files(folder))
+    except (PolicyError, OSError) as error:
+        return str(error)

@@ -1,0 +1,131 @@
+"""Strict JSON: I-JSON (RFC 7493), one message understood in one way.
+
+Number tokens survive as `Decimal` and `int`, so that a canonical form tells apart what another parser might:
+`0.1` and `0.10000000000000000001` are the same double, but not the same call.
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from decimal import Decimal, InvalidOperation
+
+from mcp_sod.errors import Malformed
+
+type Json = None | bool | int | Decimal | str | list[Json] | dict[str, Json]
+type Path = tuple[str | int, ...]
+
+MAX_DEPTH = 64
+_SURROGATE_ESCAPE = re.compile(rb"\\u[dD][89a-fA-F]")
+
+
+def parse(raw: bytes, max_depth: int = MAX_DEPTH) -> Json:
+    """Return the value that the bytes say; raises Malformed for anything that two parsers could read differently.
+
+    Refused: other charsets than UTF-8, a byte-order mark, duplicate keys, lone surrogates, NaN and Infinity,
+    numbers that cannot be kept exactly, and nesting beyond `max_depth`.
+    """
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError:
+        raise Malformed("The message is not UTF-8.", hint="Send UTF-8 without a byte-order mark.") from None
+    value = parse_text(text, max_depth)
+    if _SURROGATE_ESCAPE.search(raw) is not None:
+        _no_lone_surrogates(value)
+    return value
+
+
+def parse_text(text: str, max_depth: int = MAX_DEPTH) -> Json:
+    """Return the value of a JSON text, as `parse` does for bytes."""
+    try:
+        value: Json = _DECODER.decode(text)
+    except RecursionError:
+        raise _too_deep(max_depth) from None
+    except (ValueError, InvalidOperation) as error:
+        # Only our own sentences are repeated: the decoder's would quote the payload's keys.
+        why = str(error) if isinstance(error, _NotStrict) else "it does not parse"
+        raise Malformed(f"The message is not strict JSON: {why}.") from None
+    # A value cannot be nested deeper than it has brackets; most messages need no walk.
+    if text.count("[") + text.count("{") > max_depth and _deeper_than(value, max_depth):
+        raise _too_deep(max_depth)
+    return value
+
+
+def canonical(value: Json) -> bytes:
+    """Return the one form of a value, for digests: sorted keys, no spaces, every digit of every number kept.
+
+    It is not itself JSON where the value has decimals: those stand as an object whose key is a lone surrogate,
+    which no value that `parse` lets through can hold, so two different values never share a form.
+    """
+    return _CANONICAL.encode(value).encode("utf-8", "surrogatepass")
+
+
+def dumps(value: object) -> str:
+    """Return a plain value (no decimals) as compact JSON text."""
+    return _COMPACT.encode(value)
+
+
+def strings(value: Json, path: Path = ()) -> Iterator[tuple[Path, str]]:
+    """Yield every string and every key with the path where it stands (a key: the path of its value)."""
+    todo: list[tuple[Path, Json]] = [(path, value)]
+    while todo:
+        where, item = todo.pop()
+        if isinstance(item, str):
+            yield where, item
+        elif isinstance(item, dict):
+            for key, inner in item.items():
+                yield (*where, key), key
+                todo.append(((*where, key), inner))
+        elif isinstance(item, list):
+            todo.extend(((*where, index), inner) for index, inner in enumerate(item))
+
+
+def pointer(path: Path) -> str:
+    """Return a path as a JSON pointer (RFC 6901)."""
+    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in path)
+
+
+class _NotStrict(ValueError):
+    pass
+
+
+def _unique(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
+    built = dict(pairs)
+    if len(built) != len(pairs):
+        raise _NotStrict("an object has the same key twice")
+    return built
+
+
+def _constant(name: str) -> Json:
+    raise _NotStrict(f"{name} is not a JSON number")
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_constant, parse_float=Decimal)
+_COMPACT = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+_CANONICAL = json.JSONEncoder(
+    ensure_ascii=False, sort_keys=True, separators=(",", ":"), default=lambda number: {"\ud800": str(number)}
+)
+
+
+def _too_deep(max_depth: int) -> Malformed:
+    return Malformed(f"The message is nested deeper than {max_depth} levels.")
+
+
+def _deeper_than(value: Json, most: int) -> bool:
+    level: list[Json] = [value]
+    for _ in range(most + 1):
+        level = [inner for item in level if isinstance(item, dict | list) for inner in _inside(item)]
+        if not level:
+            return False
+    return True
+
+
+def _inside(item: dict[str, Json] | list[Json]) -> list[Json]:
+    return list(item.values()) if isinstance(item, dict) else item
+
+
+def _no_lone_surrogates(value: Json) -> None:
+    for _, text in strings(value):
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise Malformed("The message is not strict JSON: a string has a lone surrogate.") from None
