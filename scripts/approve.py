@@ -2,7 +2,6 @@
 """The `approve` command of a checkout; see --help."""
 
 import _venv  # noqa: F401 (re-runs this in the checkout's .venv)
-
 from mcp_sod.cli.approve import app
 
 app()

@@ -2,7 +2,6 @@
 """The `policy` command of a checkout; see --help."""
 
 import _venv  # noqa: F401 (re-runs this in the checkout's .venv)
-
 from mcp_sod.cli.policy import app
 
 app()

@@ -1,5 +1,6 @@
 """The whole product on one page: which stages a message passes, in which order, and how they are put in place."""
 
+import asyncio
 import logging
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from mitmproxy.utils import asyncio_utils
 from mcp_sod.approval.addon import Approval
 from mcp_sod.audit.addon import Audit
 from mcp_sod.errors import SodError
-from mcp_sod.gate import Gate, Stage
+from mcp_sod.gate import Gate
 from mcp_sod.identity.addon import Identity
 from mcp_sod.intake.addon import Intake
 from mcp_sod.masking.addon import Masking
@@ -19,6 +20,7 @@ from mcp_sod.release.addon import Release
 from mcp_sod.risk.addon import Risk
 from mcp_sod.roles.addon import Roles
 from mcp_sod.runtime import Runtime, open_runtime
+from mcp_sod.stage import Stage
 
 logger = logging.getLogger("mcp_sod")
 
@@ -60,31 +62,33 @@ class Chain:
         """Put everything in place; a fault is logged, which ends mitmdump at its start, and keeps the gate shut."""
         loader.add_option("sod_policy", str, "", "The folder with the policy (default: the bundled policies).")
         ctx.master.options.process_deferred()
-        gate = ctx.master.addons.get(Gate.name)
-        if gate is None:
-            gate = _install()
-        if gate.runtime is not None:
-            self.addons = stages(gate, gate.runtime)
+        keeper: Keeper = ctx.master.addons.get(Keeper.name) or _install()  # type: ignore[no-untyped-call]
+        if keeper.runtime is not None:
+            self.addons = stages(keeper.gate, keeper.runtime)
 
 
 class Keeper:
-    """Keeps mitmproxy's options as they must be, and the runtime going."""
+    """Keeps the gate and the runtime, from the start of mitmproxy to its end."""
 
     name = "sod-keeper"
 
-    def __init__(self, runtime: Runtime) -> None:
-        """`runtime` is started when mitmproxy runs and ended with it."""
-        self._runtime = runtime
+    def __init__(self, gate: Gate, runtime: Runtime | None) -> None:
+        """Without a runtime, mitmdump is about to end, and the gate stays shut until it has."""
+        self.gate = gate
+        self.runtime = gate.runtime = runtime
+        self._task: asyncio.Task[None] | None = None
 
     async def running(self) -> None:
         """Begin."""
-        await self._runtime.begin()
-        self._task = asyncio_utils.create_task(self._runtime.run(), name="sod runtime", keep_ref=True)
+        if self.runtime is not None:
+            await self.runtime.begin()
+            self._task = asyncio_utils.create_task(self.runtime.run(), name="sod runtime", keep_ref=True)
 
     async def done(self) -> None:
         """End."""
-        self._task.cancel()
-        await self._runtime.end()
+        if self.runtime is not None and self._task is not None:
+            self._task.cancel()
+            await self.runtime.end()
 
 
 def policy_folder(option: str) -> Path:
@@ -95,19 +99,21 @@ def policy_folder(option: str) -> Path:
     return checkout if checkout.is_dir() else Path(__file__).parent / "default_policy"
 
 
-def _install() -> Gate:
-    gate = Gate()
+def _install() -> Keeper:
     _take_out_other_addons()
-    ctx.master.addons.add(gate)
+    keeper = Keeper(Gate(), _opened())
+    ctx.master.addons.add(keeper, keeper.gate)  # type: ignore[no-untyped-call]
+    return keeper
+
+
+def _opened() -> Runtime | None:
     try:
         runtime = open_runtime(policy_folder(ctx.options.sod_policy))
         _settle_options(runtime.policy.gateway.limits.body)
     except SodError as error:
         logger.error("The gateway cannot start.\n%s", error)  # noqa: TRY400 (the sentence says what to do)
-        return gate
-    ctx.master.addons.add(Keeper(runtime))
-    gate.runtime = runtime
-    return gate
+        return None
+    return runtime
 
 
 def _take_out_other_addons() -> None:
@@ -121,7 +127,8 @@ def _take_out_other_addons() -> None:
 
 def _settle_options(limit: int) -> None:
     options = ctx.options
-    wrong = complaint(((name, getattr(options, name), options.default(name)) for name in options.keys()), limit)
+    known = [(name, getattr(options, name), options.default(name)) for name in options.keys()]  # type: ignore[no-untyped-call]  # noqa: SIM118
+    wrong = complaint(known, limit)
     if wrong is not None:
         raise wrong
-    options.update(**forced(limit))
+    options.update(**forced(limit))  # type: ignore[no-untyped-call]

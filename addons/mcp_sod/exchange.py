@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
-from mcp_sod.policy.model import Approval, Policy, Upstream
+from mcp_sod.policy.model import Approval, Upstream
+from mcp_sod.policy.policy import Policy
 from mcp_sod.wire.mcp import Call
 
 
@@ -90,6 +91,7 @@ class Hold:
     needs: tuple[tuple[str, Approval], ...]
 
 
+type ReplyKind = Literal["json", "events", "empty", "other"]
 type Verdict = Undecided | Allow | Deny | Hold
 
 
@@ -128,7 +130,7 @@ class Exchange:
     redact: Callable[[str], str] = field(default=lambda _text: "[not shown]")
     digest: str | None = None
     ticket: str | None = None
-    reply_kind: Literal["json", "events", "empty", "other"] = "other"
+    reply_kind: ReplyKind = "other"
     shown: str = ""  # the call as approvers and records may see it: masked
     reply: Callable[[], Mapping[str, object]] = dict  # gives what the outcome record says of the reply
 

@@ -8,10 +8,9 @@ other addons and replays could copy.
 
 import hashlib
 import logging
-import traceback
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Concatenate, Protocol
+from typing import Protocol
 from weakref import WeakKeyDictionary
 
 from mitmproxy import http, tcp, udp
@@ -19,17 +18,24 @@ from mitmproxy.proxy import server_hooks
 
 from mcp_sod.errors import AuditError, Refusal, Unauthenticated, Unavailable, Unlisted, Withheld
 from mcp_sod.exchange import Allow, Exchange, Journal, Request
-from mcp_sod.policy.model import Policy
+from mcp_sod.policy.policy import Policy
 from mcp_sod.wire.mcp import refusal_body
 
 logger = logging.getLogger("mcp_sod")
+
+type Flow = http.HTTPFlow
 
 
 class Runtime(Protocol):
     """What the gate needs of the running gateway."""
 
-    policy: Policy
-    journal: Journal
+    @property
+    def policy(self) -> Policy:
+        """The policy of the moment."""
+
+    @property
+    def journal(self) -> Journal:
+        """Where records go."""
 
     def listed(self, host: str, port: int) -> bool:
         """Say whether an upstream of the policy lives at this address."""
@@ -97,7 +103,11 @@ class Gate:
         flow.response = passage.answer = _answer(exchange, refusal)
         if head:  # the upstream's body is still to come: it goes nowhere
             self.seal(flow, _instead(passage.answer))
-        facts = exchange.facts() | {"code": refusal.code, "reason": refusal.sentence, "status": flow.response.status_code}
+        facts = exchange.facts() | {
+            "code": refusal.code,
+            "reason": refusal.sentence,
+            "status": flow.response.status_code,
+        }
         if refusal.event == "rejected":
             facts["peer"] = exchange.request.peer
         await self._note(refusal.event, **facts)
@@ -147,8 +157,7 @@ class Gate:
         passage = self.passage(flow)
         assert flow.response is not None
         if flow.response.stream and not (
-            passage.stream is flow.response.stream
-            and passage.sealed == response_digest(flow.response, head_only=True)
+            passage.stream is flow.response.stream and passage.sealed == response_digest(flow.response, head_only=True)
         ):
             flow.response.stream = False
             passage.stream = None
@@ -183,15 +192,15 @@ class Gate:
 
     def tcp_start(self, flow: tcp.TCPFlow) -> None:
         """Refuse raw TCP."""
-        flow.kill()
+        flow.kill()  # type: ignore[no-untyped-call]  # mitmproxy's
 
     def udp_start(self, flow: udp.UDPFlow) -> None:
         """Refuse raw UDP."""
-        flow.kill()
+        flow.kill()  # type: ignore[no-untyped-call]  # mitmproxy's
 
     def websocket_start(self, flow: http.HTTPFlow) -> None:
         """Refuse WebSockets."""
-        flow.kill()
+        flow.kill()  # type: ignore[no-untyped-call]  # mitmproxy's
 
     def _listed(self, host: str, port: int) -> bool:
         return self.runtime is not None and self.runtime.listed(host, port)
@@ -205,69 +214,11 @@ class Gate:
             logger.error("A record could not be written: %s", error)  # noqa: TRY400 (no traceback: no payload)
 
 
-class Stage:
-    """Base of the chain's stages: each sees only flows that no stage before it has refused."""
-
-    def __init__(self, gate: Gate) -> None:
-        """Stand at the gate."""
-        self.gate = gate
-        self.name = f"sod-{type(self).__name__.lower()}"
-
-
-type Hook[S: Stage] = Callable[[S, http.HTTPFlow], Awaitable[None]]
-type Step[S: Stage] = Callable[Concatenate[S, Exchange, http.HTTPFlow, ...], Awaitable[None]]
-
-
-def on_request[S: Stage](step: Step[S]) -> Hook[S]:
-    """Make a stage's step a hook for requests that are still undecided."""
-
-    async def hook(stage: S, flow: http.HTTPFlow) -> None:
-        passage = stage.gate.passage(flow)
-        if passage.answer is None and not flow.error:
-            await _guarded(stage, step, flow)
-
-    return hook
-
-
-def on_reply[S: Stage](step: Step[S]) -> Hook[S]:
-    """Make a stage's step a hook for replies of upstreams that no stage has withheld."""
-
-    async def hook(stage: S, flow: http.HTTPFlow) -> None:
-        passage = stage.gate.passage(flow)
-        if passage.sent and passage.answer is None:
-            await _guarded(stage, step, flow)
-
-    return hook
-
-
-def on_reply_head[S: Stage](step: Step[S]) -> Hook[S]:
-    """Make a stage's step a hook for the heads of such replies, before their bodies come."""
-
-    async def hook(stage: S, flow: http.HTTPFlow) -> None:
-        passage = stage.gate.passage(flow)
-        if passage.sent and passage.answer is None:
-            await _guarded(stage, step, flow, head=True)
-
-    return hook
-
-
-async def _guarded[S: Stage](stage: S, step: Step[S], flow: http.HTTPFlow, *, head: bool = False) -> None:
-    """Run a step at the chain's edge: whatever goes wrong in it is a refusal."""
-    try:
-        await step(stage, stage.gate.exchange(flow), flow)
-    except Refusal as refusal:
-        await stage.gate.refuse(flow, refusal, head=head)
-    except Exception as error:  # noqa: BLE001 (the chain's edge: everything unforeseen denies)
-        where = traceback.extract_tb(error.__traceback__)[-1]
-        logger.error("%s failed: %s at %s:%s", stage.name, type(error).__name__, where.filename, where.lineno)  # noqa: TRY400
-        await stage.gate.refuse(flow, Unavailable("The gateway failed on this message and refused it."), head=head)
-
-
 def request_digest(request: http.Request) -> bytes:
     """Return the SHA-256 of all that decides what an upstream receives, and where."""
     head = repr((
         request.method, request.scheme, request.host, request.port, request.path, request.authority,
-        request.http_version, request.headers.fields, request.trailers and request.trailers.fields,
+        request.http_version, request.headers.fields, request.data.trailers and request.data.trailers.fields,
     ))  # fmt: skip
     return hashlib.sha256(head.encode() + b"\0" + (request.raw_content or b"")).digest()
 

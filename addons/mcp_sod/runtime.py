@@ -18,7 +18,7 @@ from mcp_sod.errors import AuditError, PolicyError, SodError, StartError
 from mcp_sod.identity.tokens import Verifier
 from mcp_sod.intake.admission import addresses
 from mcp_sod.policy.load import load, policy_files
-from mcp_sod.policy.model import Policy
+from mcp_sod.policy.policy import Policy
 
 logger = logging.getLogger("mcp_sod")
 
@@ -60,13 +60,15 @@ class Runtime:
 
     async def begin(self) -> None:
         """Record the start."""
-        await self.journal.write("started", policy=self.policy.digest, version=__version__, store=self.policy.audit.store)
+        await self.journal.write(
+            "started", policy=self.policy.digest, version=__version__, store=self.policy.audit.store
+        )
 
     async def run(self) -> None:
         """Keep the parts going until cancelled; if one of them ends, calls are refused from then on."""
         try:
             async with asyncio.TaskGroup() as tasks:
-                for part in (self._shipper.run(), self.desk.watch(), self._console.run(), self._watch()):
+                for part in (self._shipper.run(), self.desk.watch(), self._console.run_here(), self._watch()):
                     tasks.create_task(part)
         except* Exception as failures:  # noqa: BLE001 (an edge: whatever ended it, nothing goes through any more)
             kinds = ", ".join(type(failure).__name__ for failure in failures.exceptions)
@@ -138,7 +140,7 @@ def _key(file: Path) -> bytes:
     except FileExistsError:
         pass
     key = file.read_bytes()
-    if len(key) != 32:  # noqa: PLR2004 (a SHA-256 key)
+    if len(key) != 32:
         raise StartError(f"The key file {file} is damaged.", hint="Restore it, or remove it to have a new one made.")
     return key
 

@@ -50,9 +50,7 @@ class Arrivals:
         if not self.file.exists():
             return []
         found = [json.loads(line) for line in self.file.read_text().splitlines()]
-        return [
-            Arrival(**{**one, "headers": [(key, value) for key, value in one["headers"]]}) for one in found
-        ]
+        return [Arrival(**{**one, "headers": [(key, value) for key, value in one["headers"]]}) for one in found]
 
     def forget(self) -> None:
         """Starts anew."""

@@ -83,9 +83,7 @@ class Bank(Process):
         self.arrivals = Arrivals(folder / "arrivals.jsonl")
         self.ledger = Ledger(folder / "bank.sqlite")
         command = [sys.executable, "-m", "tests.world.bank", "--port", str(self.port), "--data", str(folder)]
-        super().__init__(
-            [*command, *(["--json"] if json_replies else [])], folder / "bank.log", ports=[self.port]
-        )
+        super().__init__([*command, *(["--json"] if json_replies else [])], folder / "bank.log", ports=[self.port])
 
     def reset(self) -> None:
         """Forgets what arrived and brings the ledger back to how it began."""
@@ -105,14 +103,10 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="reply with JSON instead of SSE")
     arguments = parser.parse_args()
     arguments.data.mkdir(parents=True, exist_ok=True)
-    app = build_server(Ledger(arguments.data / "bank.sqlite")).streamable_http_app(
-        json_response=arguments.json
-    )
+    app = build_server(Ledger(arguments.data / "bank.sqlite")).streamable_http_app(json_response=arguments.json)
     recorded = Recorder(app, Arrivals(arguments.data / "arrivals.jsonl"))
     # The grace is short because a client may hold a GET stream open for ever.
-    uvicorn.run(
-        recorded, host="127.0.0.1", port=arguments.port, log_level="warning", timeout_graceful_shutdown=1
-    )
+    uvicorn.run(recorded, host="127.0.0.1", port=arguments.port, log_level="warning", timeout_graceful_shutdown=1)
 
 
 if __name__ == "__main__":

@@ -95,3 +95,25 @@ rgw_dynamic_resharding = false
 rgw_enable_quota_threads = false
 rgw_max_objs_per_shard = 1000000
 """
+
+
+def bucket_policy(bucket: str) -> dict[str, object]:
+    """A bucket policy under which writer can only add and auditor can only read."""
+    resources = [f"arn:aws:s3:::{bucket}", f"arn:aws:s3:::{bucket}/*"]
+    statements = [
+        ("Allow", "writer", ["s3:PutObject"]),
+        ("Deny", "writer", WRITER_MAY_NOT),
+        ("Allow", "auditor", AUDITOR_MAY),
+    ]
+    return {
+        "Version": "2012-10-17",
+        "Statement": [
+            {
+                "Effect": effect,
+                "Principal": {"AWS": [f"arn:aws:iam:::user/{user}"]},
+                "Action": actions,
+                "Resource": resources,
+            }
+            for effect, user, actions in statements
+        ],
+    }

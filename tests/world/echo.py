@@ -7,8 +7,9 @@ import argparse
 import asyncio
 import threading
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Self
 
@@ -41,13 +42,9 @@ class Reply:
         return cls((_head(status, [*headers, ("Content-Length", str(len(body)))]), body))
 
     @classmethod
-    def chunked(
-        cls, pieces: Iterable[bytes | float], *, status: int = 200, headers: Headers = (SSE_TYPE,)
-    ) -> Self:
+    def chunked(cls, pieces: Iterable[bytes | float], *, status: int = 200, headers: Headers = (SSE_TYPE,)) -> Self:
         """A chunked reply, one chunk a piece; numbers among the pieces are pauses."""
-        chunks = [
-            b"%x\r\n%b\r\n" % (len(piece), piece) if isinstance(piece, bytes) else piece for piece in pieces
-        ]
+        chunks = [b"%x\r\n%b\r\n" % (len(piece), piece) if isinstance(piece, bytes) else piece for piece in pieces]
         head = _head(status, [*headers, ("Transfer-Encoding", "chunked")])
         return cls((head, *chunks, b"0\r\n\r\n"))
 
@@ -58,19 +55,18 @@ NOTHING = Reply.whole(b"{}")
 class Echo:
     """A loopback HTTP/1 server in a thread: `arrived` is what came in, `answer` says what goes out.
 
-    One request a connection. The last reply given stays for every later request.
+    One request a connection. The last reply given stays for every later request. What arrives is also
+    appended to `log_file`, if there is one.
     """
 
-    def __init__(self, *replies: Reply) -> None:
+    def __init__(self, *replies: Reply, log_file: Path | None = None) -> None:
         self.arrived: list[bytes] = []
         self.port = 0
+        self._log_file = log_file
         self._replies = deque(replies or (NOTHING,))
-        self._loop = asyncio.new_event_loop()
-        self._stopping = asyncio.Event()
+        self._stop: Callable[[], object] = lambda: None
         self._listening = threading.Event()
-        self._thread = threading.Thread(
-            target=self._loop.run_until_complete, args=(self.serve(),), daemon=True
-        )
+        self._thread = threading.Thread(target=lambda: asyncio.run(self.serve()), daemon=True)
 
     @property
     def url(self) -> str:
@@ -83,29 +79,27 @@ class Echo:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._loop.call_soon_threadsafe(self._stopping.set)
+        self._stop()
         self._thread.join(10)
-        self._loop.close()
 
     def answer(self, *replies: Reply) -> None:
         """From now on gives these replies, one a request, and the last one for ever."""
         self._replies = deque(replies)
 
     async def serve(self, port: int = 0) -> None:
-        """Listens until it is told to stop."""
+        """Listens until it is told to stop; conversations still going on are then cut off."""
+        stopping = asyncio.Event()
+        self._stop = partial(asyncio.get_running_loop().call_soon_threadsafe, stopping.set)
         server = await asyncio.start_server(self._converse, "127.0.0.1", port)
         self.port = server.sockets[0].getsockname()[1]
         self._listening.set()
-        await self._stopping.wait()
+        await stopping.wait()
         server.close()
-        server.close_clients()
-        await server.wait_closed()
 
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             request = await _read_request(reader)
             if request:
-                self.arrived.append(request)
                 self._keep(request)
                 await _send(writer, self._replies.popleft() if len(self._replies) > 1 else self._replies[0])
         except ConnectionError:
@@ -114,19 +108,10 @@ class Echo:
             writer.close()
 
     def _keep(self, request: bytes) -> None:
-        """Nothing more in a test, which reads `arrived`; the command below writes a file."""
-
-
-class LoggedEcho(Echo):
-    """An Echo that also appends what arrives to a file."""
-
-    def __init__(self, log_file: Path) -> None:
-        super().__init__()
-        self._log_file = log_file
-
-    def _keep(self, request: bytes) -> None:
-        with self._log_file.open("ab") as log:
-            log.write(request + b"\n")
+        self.arrived.append(request)
+        if self._log_file:
+            with self._log_file.open("ab") as log:
+                log.write(request + b"\n")
 
 
 async def _read_request(reader: asyncio.StreamReader) -> bytes:
@@ -156,7 +141,7 @@ def main() -> None:
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--log", type=Path, required=True)
     arguments = parser.parse_args()
-    asyncio.run(LoggedEcho(arguments.log).serve(arguments.port))
+    asyncio.run(Echo(log_file=arguments.log).serve(arguments.port))
 
 
 if __name__ == "__main__":

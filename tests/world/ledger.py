@@ -88,7 +88,7 @@ class Ledger:
 
     def payments(self, invoice_id: str | None = None) -> list[dict[str, Any]]:
         """The payments made, all or for one invoice, oldest first."""
-        sql = "select * from payments where ?1 is null or invoice_id = ?1 order by id"
+        sql = "select * from payments where invoice_id = coalesce(?, invoice_id) order by id"
         return self.rows(sql, invoice_id)
 
     def _connect(self) -> sqlite3.Connection:

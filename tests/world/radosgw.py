@@ -13,7 +13,7 @@ from uuid import uuid4
 import boto3
 from botocore.config import Config
 
-from tests.world.ceph import AUDITOR_MAY, WRITER_MAY_NOT, configuration
+from tests.world.ceph import bucket_policy, configuration
 from tests.world.process import Process, free_port
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ class RadosGateway:
                 "Rule": {"DefaultRetention": {"Mode": "COMPLIANCE", "Days": days}},
             },
         )
-        admin.put_bucket_policy(Bucket=name, Policy=json.dumps(_bucket_policy(name)))
+        admin.put_bucket_policy(Bucket=name, Policy=json.dumps(bucket_policy(name)))
 
     def _prepare(self) -> None:
         for name in ("mon", "osd", "rgw", "log"):
@@ -141,24 +141,3 @@ class RadosGateway:
     @property
     def _env(self) -> dict[str, str]:
         return {"CEPH_CONF": str(self.folder / "ceph.conf")}
-
-
-def _bucket_policy(bucket: str) -> dict[str, object]:
-    resources = [f"arn:aws:s3:::{bucket}", f"arn:aws:s3:::{bucket}/*"]
-    statements = [
-        ("Allow", "writer", ["s3:PutObject"]),
-        ("Deny", "writer", WRITER_MAY_NOT),
-        ("Allow", "auditor", AUDITOR_MAY),
-    ]
-    return {
-        "Version": "2012-10-17",
-        "Statement": [
-            {
-                "Effect": effect,
-                "Principal": {"AWS": [f"arn:aws:iam:::user/{user}"]},
-                "Action": actions,
-                "Resource": resources,
-            }
-            for effect, user, actions in statements
-        ],
-    }

@@ -8,7 +8,8 @@ from mcp_sod.approval.desk import Desk
 from mcp_sod.approval.tickets import Ticket
 from mcp_sod.errors import Denied, Held
 from mcp_sod.exchange import Allow, Exchange, Hold
-from mcp_sod.gate import Gate, Stage, on_request
+from mcp_sod.gate import Gate
+from mcp_sod.stage import Stage, on_request
 from mcp_sod.wire.mcp import Call
 
 

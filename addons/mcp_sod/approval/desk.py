@@ -1,18 +1,18 @@
 """The desk where held calls wait: opens tickets, wakes waiters, takes votes, hands out each grant once."""
 
 import asyncio
+import secrets
 import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Literal
 
 import sqlalchemy as sa
 
-from mcp_sod.approval.tickets import Need, Ticket, Tickets, Vote, new_ticket
-from mcp_sod.approval.voting import objection, outcome
+from mcp_sod.approval.tickets import Need, Ticket, Tickets, Vote
+from mcp_sod.approval.voting import Ballot, Voter, objection, outcome
 from mcp_sod.errors import SodError, TicketError, Unavailable
-from mcp_sod.exchange import Exchange, Hold, Journal, Principal
+from mcp_sod.exchange import Exchange, Hold, Journal
 
 POLL = 0.5  # seconds: how late a vote taken by another process, or an expiry, is noticed
 
@@ -41,12 +41,26 @@ class Desk:
         found = await self._do(self._tickets.find, principal.account, exchange.digest, exchange.policy.digest, now)
         if found is not None:
             return found
-        ticket = new_ticket(
-            principal, exchange.upstream_name or "", call.method,
-            exchange.redact(call.name) if call.name else None, exchange.digest, exchange.policy.digest,
-            tuple(f"{finding.rule} at {exchange.redact(finding.at)} ({finding.severity})" for finding in exchange.findings),
-            tuple(Need.of(rule, approval) for rule, approval in hold.needs), exchange.shown, now,
-        )  # fmt: skip
+        needs = tuple(Need.of(rule, approval) for rule, approval in hold.needs)
+        ticket = Ticket(
+            id=f"t-{secrets.token_hex(6)}",
+            state="pending",
+            created=now,
+            changed=now,
+            expires=now + min(need.within for need in needs),
+            account=principal.account,
+            behind=principal.behind,
+            upstream=exchange.upstream_name or "",
+            method=call.method,
+            target=exchange.redact(call.name) if call.name else None,
+            digest=exchange.digest,
+            policy=exchange.policy.digest,
+            findings=tuple(
+                f"{found.rule} at {exchange.redact(found.at)} ({found.severity})" for found in exchange.findings
+            ),
+            needs=needs,
+            shown=exchange.shown,
+        )
         exchange.ticket = ticket.id
         await self._journal.write("held", **exchange.facts(), request=exchange.shown, expires=ticket.expires)
         if not await self._do(self._tickets.open, ticket):
@@ -64,7 +78,8 @@ class Desk:
                         await self._changed.wait()
                 except TimeoutError:
                     pass
-                ticket = await self._do(self._tickets.get, ticket.id) or ticket
+                found = await self._do(self._tickets.get, ticket.id)
+                ticket = ticket if found is None else found
         finally:
             self._waiting[ticket.id] -= 1
             if not self._waiting[ticket.id]:
@@ -89,14 +104,16 @@ class Desk:
         for ticket in await self._do(self._tickets.overdue, self._now()):
             await self._journal.write("expired", ticket=ticket.id, digest=ticket.digest, account=ticket.account)
             await self._do(self._tickets.expire, ticket, self._now())
-        if self._waiting and await self._do(self._tickets.settled, list(self._waiting)):
+        waiting = tuple(self._waiting)
+        settled = await self._do(self._tickets.settled, waiting) if waiting else set()
+        if settled:
             await self._wake()
 
     # for voters
 
-    async def list(self, state: str | None, most: int) -> list[Ticket]:
+    async def newest(self, state: str | None, most: int) -> list[Ticket]:
         """Return the newest tickets."""
-        return await self._do(self._tickets.list, state, most)
+        return await self._do(self._tickets.newest, state, most)
 
     async def look_up(self, ticket_id: str) -> tuple[Ticket, list[Vote]]:
         """Return a ticket and its votes; raises TicketError."""
@@ -105,32 +122,41 @@ class Desk:
             raise TicketError("There is no such ticket.")
         return ticket, await self._do(self._tickets.votes, ticket_id)
 
-    async def objection(self, ticket: Ticket, votes: list[Vote], voter: Principal, roles: frozenset[str], policy: str) -> TicketError | None:
+    def objection(self, ticket: Ticket, votes: list[Vote], voter: Voter) -> TicketError | None:
         """Return why this person may not vote on this ticket, or None."""
-        return objection(ticket, voter, roles, votes, policy, self._now())
+        return objection(ticket, voter, votes, self._now())
 
-    async def vote(
-        self, ticket_id: str, voter: Principal, roles: frozenset[str], policy: str,
-        decision: Literal["approve", "deny"], digest: str, reason: str,
-    ) -> Ticket:  # fmt: skip
-        """Take a vote for the call with the digest that the voter saw; raises TicketError, which is on record."""
+    async def vote(self, ticket_id: str, voter: Voter, ballot: Ballot) -> Ticket:
+        """Take a vote and return the ticket after it; raises TicketError. Both are on record first."""
         ticket, votes = await self.look_up(ticket_id)
-        facts = {"ticket": ticket.id, "digest": ticket.digest, "policy": policy, "decision": decision,
-                 "principal": voter.facts(), "roles": sorted(roles)}  # fmt: skip
-        refused = objection(ticket, voter, roles, votes, policy, self._now())
-        if refused is None and digest != ticket.digest:
-            refused = TicketError("The digest is not that of the call on this ticket.", hint="Look at the ticket again.")
+        refused = objection(ticket, voter, votes, self._now())
+        if refused is None and ballot.digest != ticket.digest:
+            refused = TicketError("This is not the digest of the ticket's call.", hint="Look at the ticket again.")
         if refused is not None:
-            await self._journal.write("denied", method="vote", code=refused.code, reason=refused.sentence, **facts)
+            await self._record("denied", ticket, voter, ballot, code=refused.code, reason=refused.sentence)
             raise refused
-        cast = Vote(voter.account, voter.behind, roles, decision, reason, self._now())
-        becomes = outcome(ticket.needs, [*votes, cast], decision)
-        await self._journal.write("voted", becomes=becomes, **facts)
+        who = voter.principal
+        cast = Vote(who.account, who.behind, voter.roles, ballot.decision, ballot.reason, self._now())
+        becomes = outcome(ticket.needs, [*votes, cast])
+        await self._record("voted", ticket, voter, ballot, becomes=becomes, reason=ballot.reason)
         if not await self._do(self._tickets.vote, ticket, cast, becomes, len(votes)):
-            await self._journal.write("denied", method="vote", code="late", reason="The vote came too late.", **facts)
+            await self._record("denied", ticket, voter, ballot, code="late", reason="The vote came too late.")
             raise TicketError("Someone else was faster: the ticket has changed.", hint="Look at it again.")
         await self._wake()
         return (await self.look_up(ticket_id))[0]
+
+    async def _record(self, event: str, ticket: Ticket, voter: Voter, ballot: Ballot, **facts: object) -> None:
+        await self._journal.write(
+            event,
+            method="vote",
+            ticket=ticket.id,
+            digest=ticket.digest,
+            policy=voter.policy,
+            decision=ballot.decision,
+            principal=voter.principal.facts(),
+            roles=sorted(voter.roles),
+            **facts,
+        )
 
     # inside
 
@@ -143,10 +169,9 @@ class Desk:
         async with self._changed:
             self._changed.notify_all()
 
-    async def _do[**P, R](self, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-        loop = asyncio.get_running_loop()
+    async def _do[*A, R](self, work: Callable[[*A], R], *args: *A) -> R:
         try:
-            return await loop.run_in_executor(self._thread, lambda: work(*args, **kwargs))
+            return await asyncio.get_running_loop().run_in_executor(self._thread, work, *args)
         except (sa.exc.SQLAlchemyError, OSError, RuntimeError) as error:
             raise Unavailable(f"The ticket file cannot be used ({type(error).__name__}).",
                               hint="Check the state folder and the disk.") from None  # fmt: skip

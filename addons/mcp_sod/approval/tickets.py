@@ -4,8 +4,6 @@ States: pending → approved → used, or denied, expired, cancelled. Times are 
 """
 
 import json
-import secrets
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -13,7 +11,6 @@ from typing import Literal
 import sqlalchemy as sa
 
 from mcp_sod.errors import TicketError
-from mcp_sod.exchange import Principal
 from mcp_sod.policy.model import Approval
 
 type State = Literal["pending", "approved", "used", "denied", "expired", "cancelled"]
@@ -115,7 +112,9 @@ class Tickets:
             file.chmod(0o600)
         except (OSError, sa.exc.SQLAlchemyError) as error:
             why = type(error.__cause__ or error).__name__
-            raise TicketError(f"The ticket file {file} cannot be used ({why}).", hint="Check the file and its folder.") from None
+            raise TicketError(
+                f"The ticket file {file} cannot be used ({why}).", hint="Check the file and its folder."
+            ) from None
 
     def close(self) -> None:
         """Let go of the file."""
@@ -149,7 +148,7 @@ class Tickets:
             row = connection.execute(sa.select(_tickets).where(_tickets.c.id == ticket_id)).mappings().first()
         return _ticket(row) if row else None
 
-    def list(self, state: str | None, most: int) -> list[Ticket]:
+    def newest(self, state: str | None, most: int) -> list[Ticket]:
         """Return the newest tickets, of one state or of all."""
         query = sa.select(_tickets).order_by(_tickets.c.created.desc(), _tickets.c.id).limit(most)
         if state is not None:
@@ -163,19 +162,23 @@ class Tickets:
         with self._engine.connect() as connection:
             return [_vote(row) for row in connection.execute(query).mappings()]
 
-    def vote(self, ticket: Ticket, vote: Vote, becomes: State) -> bool:
-        """Add a vote and move the ticket on, both or neither; False if the ticket was no longer pending."""
+    def vote(self, ticket: Ticket, vote: Vote, becomes: State, before: int) -> bool:
+        """Add a vote and move the ticket on, both or neither.
+
+        False if the ticket was no longer pending, or no longer had just the `before` votes that `becomes` rests on.
+        """
+        count = sa.select(sa.func.count()).where(_votes.c.ticket == ticket.id).scalar_subquery()
+        still = (_tickets.c.state == "pending", _tickets.c.expires > vote.at, count == before + 1)
+        move = _tickets.update().where(_tickets.c.id == ticket.id, *still).values(state=becomes, changed=vote.at)
         try:
             with self._engine.begin() as connection:
                 connection.execute(_votes.insert().values(ticket=ticket.id, **_vote_row(vote)))
-                guard = (_tickets.c.id == ticket.id, _tickets.c.state == "pending", _tickets.c.expires > vote.at)
-                moved = connection.execute(_tickets.update().where(*guard).values(state=becomes, changed=vote.at))
-                if moved.rowcount != 1:
+                moved = connection.execute(move).rowcount == 1
+                if not moved:
                     connection.rollback()
-                    return False
         except sa.exc.IntegrityError:
             raise TicketError("You have voted on this ticket already.") from None
-        return True
+        return moved
 
     def move(self, ticket_id: str, old: State, new: State, now: int) -> bool:
         """Move a ticket from one state to another; False if it was not in the old one, or is over."""
@@ -195,24 +198,11 @@ class Tickets:
         with self._engine.begin() as connection:
             connection.execute(_tickets.update().where(*guard).values(state="expired", changed=now))
 
-    def settled(self, ticket_ids: Iterable[str]) -> set[str]:
+    def settled(self, ticket_ids: tuple[str, ...]) -> set[str]:
         """Return which of the tickets are no longer pending."""
-        query = sa.select(_tickets.c.id).where(_tickets.c.id.in_(list(ticket_ids)), _tickets.c.state != "pending")
+        query = sa.select(_tickets.c.id).where(_tickets.c.id.in_(ticket_ids), _tickets.c.state != "pending")
         with self._engine.connect() as connection:
             return set(connection.execute(query).scalars())
-
-
-def new_ticket(
-    principal: Principal, upstream: str, method: str, target: str | None, digest: str, policy: str,
-    findings: tuple[str, ...], needs: tuple[Need, ...], shown: str, now: int,
-) -> Ticket:  # fmt: skip
-    """Return a pending ticket for a principal's call; it lives as long as its shortest need allows."""
-    return Ticket(
-        id=f"t-{secrets.token_hex(6)}", state="pending", created=now, changed=now,
-        expires=now + min(need.within for need in needs), account=principal.account, behind=principal.behind,
-        upstream=upstream, method=method, target=target, digest=digest, policy=policy, findings=findings,
-        needs=needs, shown=shown,
-    )  # fmt: skip
 
 
 def _durable(connection: sa.engine.interfaces.DBAPIConnection, _record: object) -> None:
@@ -224,7 +214,9 @@ def _durable(connection: sa.engine.interfaces.DBAPIConnection, _record: object) 
 
 def _row(ticket: Ticket) -> dict[str, object]:
     row = {name: getattr(ticket, name) for name in Ticket.__slots__}
-    needs = [{"rule": need.rule, "role": need.role, "votes": need.votes, "within": need.within} for need in ticket.needs]
+    needs = [
+        {"rule": need.rule, "role": need.role, "votes": need.votes, "within": need.within} for need in ticket.needs
+    ]
     return row | {
         "behind": json.dumps(sorted(ticket.behind)),
         "findings": json.dumps(ticket.findings),

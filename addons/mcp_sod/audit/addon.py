@@ -2,11 +2,11 @@
 
 from collections.abc import Callable
 
-from mitmproxy import http
-
 from mcp_sod.errors import AuditError, Unavailable
 from mcp_sod.exchange import Allow, Exchange, Journal, Undecided
-from mcp_sod.gate import Gate, Stage, on_reply, on_request
+from mcp_sod.gate import Gate
+from mcp_sod.stage import Stage, on_reply, on_request
+from mitmproxy import http
 
 
 class Audit(Stage):
@@ -22,7 +22,9 @@ class Audit(Stage):
     async def request(self, exchange: Exchange, _flow: http.HTTPFlow) -> None:
         """Record the intent."""
         if not isinstance(exchange.verdict, Allow):
-            raise Unavailable("The call was not decided upon." if isinstance(exchange.verdict, Undecided) else "Not allowed.")
+            raise Unavailable(
+                "The call was not decided upon." if isinstance(exchange.verdict, Undecided) else "Not allowed."
+            )
         obstacle = self._obstacle()
         if obstacle is not None:
             raise Unavailable(f"The audit store cannot take records: {obstacle}", hint="Try again later.")

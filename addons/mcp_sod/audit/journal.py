@@ -38,12 +38,14 @@ class Journal:
         key: Path,
         durability: Literal["process", "power"],
         clock: Callable[[], float],
+        lock: int,
     ) -> None:
         """Recover the spool and go on in a new segment; use `open`, which gives clear errors."""
         self.gateway = gateway
         self.segment_bytes = 1024 * 1024
         self._folder = folder
         self._key = key
+        self._lock = lock
         self._clock = clock
         self._stamp = Stamp()
         self._power = durability == "power"
@@ -81,14 +83,13 @@ class Journal:
         try:
             lock = spool.lock(folder)
             try:
-                journal = cls(folder, gateway, key=key, durability=durability, clock=clock)
+                journal = cls(folder, gateway, key=key, durability=durability, clock=clock, lock=lock)
             except BaseException:
                 os.close(lock)
                 raise
         except OSError as error:
             sentence = f"The spool {folder} cannot be opened: {error.strerror}."
             raise AuditError(sentence, hint="Check the folder, its owner, and the room on its disk.") from None
-        journal._lock = lock
         return journal
 
     @property

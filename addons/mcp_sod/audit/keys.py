@@ -1,6 +1,5 @@
 """The file with the gateway's signing key, and the public key beside it."""
 
-import os
 import stat
 from pathlib import Path
 
@@ -65,5 +64,6 @@ def _publish(path: Path, signer: Signer) -> None:
 
 
 _RESTORE = (
-    "Restore it from your backup (PEM, PKCS 8, Ed25519), or start a new log: a new gateway name and an empty state folder."
+    "Restore it from your backup (PEM, PKCS 8, Ed25519), or start a new log: "
+    "a new gateway name and an empty state folder."
 )

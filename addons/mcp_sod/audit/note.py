@@ -89,8 +89,10 @@ def open_note(note: bytes, keys: Sequence[PublicKey]) -> Checkpoint:
 
     As C2SP signed-note asks, signatures of unknown keys are passed over, and a bad one of a known key spoils the note.
     """
+    if len(note) > _LONGEST:
+        raise AuditError(f"The checkpoint is longer than {_LONGEST} bytes.")
     try:
-        text, _, signatures = note[:_LONGEST].decode().rpartition("\n\n")
+        text, _, signatures = note.decode().rpartition("\n\n")
         checkpoint = _read(text + "\n")
         good = [_signed(line, text + "\n", keys) for line in signatures.splitlines()]
     except (ValueError, InvalidSignature):

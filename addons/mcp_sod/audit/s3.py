@@ -104,19 +104,16 @@ class S3Store:
     def read(self, version: Version) -> Body:
         """Open one version, and judge its lock by the headers that come with it."""
         with _plainly(self._bucket):
-            reply = self._client.get_object(
-                Bucket=self._bucket, Key=self._prefix + version.key, VersionId=version.id
-            )
-        unlocked = self._unlocked(
-            reply.get("ObjectLockMode"), reply.get("ObjectLockRetainUntilDate"), version.at
-        )
+            reply = self._client.get_object(Bucket=self._bucket, Key=self._prefix + version.key, VersionId=version.id)
+        unlocked = self._unlocked(reply.get("ObjectLockMode"), reply.get("ObjectLockRetainUntilDate"), version.at)
         return Body(self._chunks(reply["Body"]), unlocked)
 
     def _page(self, page: "ListObjectVersionsOutputTypeDef") -> Iterator[Version]:
         for marker, entries in ((False, page.get("Versions", [])), (True, page.get("DeleteMarkers", []))):
             for entry in cast("list[dict[str, Any]]", entries):
                 key = entry["Key"].removeprefix(self._prefix)
-                yield Version(key, entry["VersionId"], entry["LastModified"].astimezone(UTC), marker)
+                at = entry["LastModified"].astimezone(UTC)
+                yield Version(key, entry["VersionId"], at, entry.get("ETag", ""), marker)
 
     def _unlocked(self, mode: str | None, until: datetime | None, at: datetime) -> str:
         """Return why a version is not locked as the policy asks, or nothing; COMPLIANCE is more than GOVERNANCE."""

@@ -1,9 +1,9 @@
 """The local spool: what is written but not yet in the store, and how to go on after a crash.
 
-    lock              held by the one process that writes here
-    mark.json         where the log stood after the last frozen batch: size, last leaf hash, peaks of the tree
-    <first>.jsonl     segments: records as they were written; the newest one grows
-    frozen/<…>.gz     batches with their final bytes and name, waiting for the store, each with its checkpoint (.note)
+lock              held by the one process that writes here
+mark.json         where the log stood after the last frozen batch: size, last leaf hash, peaks of the tree
+<first>.jsonl     segments: records as they were written; the newest one grows
+frozen/<…>.gz     batches with their final bytes and name, waiting for the store, each with its checkpoint (.note)
 """
 
 import fcntl
@@ -29,10 +29,10 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Recovered:
-    """What was found in the spool: the log's state after the last frozen batch, the segments that follow it, and
-    the number of records and the last leaf hash after those.
+    """What was found in the spool.
 
-    `cut` counts the bytes of a torn, never acknowledged record; `set_aside` names segments that lost their beginning
+    `frozen` is the log's state after the last frozen batch; `segments` follow it, and after those the log has `size`
+    records of which `last` is the last leaf hash. `cut` counts the bytes of a torn, never acknowledged record; `set_aside` names segments that lost their beginning
     when the power failed before it was synced.
     """
 

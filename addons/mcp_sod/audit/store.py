@@ -13,11 +13,15 @@ type Mode = Literal["COMPLIANCE", "GOVERNANCE"]
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """One version of an object, or a delete marker over it; `id` tells versions of one key apart."""
+    """One version of an object, or a delete marker over it; `id` tells versions of one key apart.
+
+    Versions with the same `tag`, if they have one, hold the same bytes; others may.
+    """
 
     key: str
     id: str
     at: datetime
+    tag: str = ""
     marker: bool = False
 
 
@@ -53,9 +57,7 @@ class Store(ReadStore, Protocol):
         """Return the first key below a prefix that sorts after another; None if there is none or it may not look."""
 
 
-def open_store(
-    url: str, *, base: Path, days: int, mode: Mode = "COMPLIANCE", endpoint: str | None = None
-) -> Store:
+def open_store(url: str, *, base: Path, days: int, mode: Mode = "COMPLIANCE", endpoint: str | None = None) -> Store:
     """Return the store that a URL names: `file:PATH`, relative to `base`, or `s3://bucket/prefix`.
 
     `days` and `mode` are the retention that reading expects of every object. S3 takes its credentials, region and

@@ -56,9 +56,7 @@ class GroupSync:
         work = asyncio.get_running_loop().run_in_executor(self._thread, _sync, self._folder, files)
         work.add_done_callback(partial(self._finish, group, files[:-1]))
 
-    def _finish(
-        self, group: asyncio.Future[None] | None, retired: tuple[int, ...], work: asyncio.Future[None]
-    ) -> None:
+    def _finish(self, group: asyncio.Future[None] | None, retired: tuple[int, ...], work: asyncio.Future[None]) -> None:
         self._running = False
         self.error = self.error or work.exception()
         for file in retired:

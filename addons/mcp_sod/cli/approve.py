@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Callable
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import httpx
 import typer
@@ -16,9 +16,11 @@ app = typer.Typer(
     help="Approve or deny held calls.\n\nExample: approve.py list --gateway http://127.0.0.1:8081 --token $TOKEN",
 )  # fmt: skip
 
-type Answer = dict[str, object]
+type Answer = dict[str, Any]
 Gateway = Annotated[str, typer.Option(envvar="SOD_GATEWAY", help="The console's address.")]
-Token = Annotated[str, typer.Option(envvar="SOD_TOKEN", help="Your own token; better in SOD_TOKEN.", show_default=False)]
+Token = Annotated[
+    str, typer.Option(envvar="SOD_TOKEN", help="Your own token; better in SOD_TOKEN.", show_default=False)
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 TicketId = Annotated[str, typer.Argument(help="The ticket, such as t-0123456789ab.")]
 Reason = Annotated[str, typer.Option(help="Why; it goes on record.")]
@@ -73,26 +75,39 @@ def deny(
 
 
 def _vote(
-    gateway: str, token: str, ticket: str, decision: Literal["approve", "deny"], digest: str, reason: str, *, as_json: bool
+    gateway: str,
+    token: str,
+    ticket: str,
+    decision: Literal["approve", "deny"],
+    digest: str,
+    reason: str,
+    *,
+    as_json: bool,
 ) -> None:
     if not digest:
         digest = str(_ask(gateway, token, "GET", f"/api/v1/tickets/{ticket}")["digest"])
     ballot = {"decision": decision, "digest": digest, "reason": reason}
-    _print(_ask(gateway, token, "POST", f"/api/v1/tickets/{ticket}/votes", json=ballot), _summary, as_json=as_json)
+    _print(
+        _ask(gateway, token, "POST", f"/api/v1/tickets/{ticket}/votes", json=ballot),
+        _summary,
+        as_json=as_json,
+    )
 
 
-def _ask(gateway: str, token: str, method: str, path: str, **request: object) -> Answer:
+def _ask(gateway: str, token: str, method: str, path: str, **request: Any) -> Any:
     """Return the console's answer; ends the command with one clear line when there is none or it is a refusal."""
     headers = {"authorization": f"Bearer {token}"}
     try:
         with httpx.Client(base_url=gateway, headers=headers, timeout=30, trust_env=False) as client:
-            answer = client.request(method, path, **request)  # type: ignore[arg-type]  # passed on as given
+            answer = client.request(method, path, **request)
             body = answer.json()
     except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
-        raise _fail(f"No console answers at {gateway} ({type(error).__name__}).", "Give --gateway, or start it.") from None
+        raise _fail(
+            f"No console answers at {gateway} ({type(error).__name__}).", "Give --gateway, or start it."
+        ) from None
     if answer.is_error:
         raise _fail(str(body.get("error", f"HTTP {answer.status_code}")), str(body.get("hint", "")))
-    return body  # type: ignore[no-any-return]  # the console's own shape
+    return body
 
 
 def _fail(sentence: str, hint: str) -> typer.Exit:
@@ -100,19 +115,18 @@ def _fail(sentence: str, hint: str) -> typer.Exit:
     return typer.Exit(1)
 
 
-def _print(answer: Answer, picture: Callable[[Answer], object], *, as_json: bool) -> None:
+def _print(answer: Any, picture: Callable[[Any], object], *, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(answer))
     else:
         Console(soft_wrap=True).print(picture(answer))
 
 
-def _table(tickets: Answer) -> Table | str:
+def _table(tickets: list[Answer]) -> Table | str:
     if not tickets:
         return "No held calls."
     table = Table("ticket", "state", "requester", "call", "found", "expires in", "you")
     for ticket in tickets:
-        assert isinstance(ticket, dict)
         table.add_row(*(escape(cell) for cell in (
             ticket["id"], ticket["state"], ticket["requester"], _call(ticket), ", ".join(ticket["findings"]),
             _left(ticket["expires"]), "may vote" if ticket["may_vote"] else ticket["why_not"],
@@ -123,9 +137,13 @@ def _table(tickets: Answer) -> Table | str:
 def _sheet(ticket: Answer) -> Table:
     table = Table(show_header=False, box=None)
     votes = ticket["votes"]
-    assert isinstance(votes, list)
-    rows = [(name, ticket[name]) for name in ("id", "state", "requester", "behind", "findings", "needs", "digest", "call")]
-    rows += [("expires in", _left(ticket["expires"])), ("you", "may vote" if ticket["may_vote"] else ticket["why_not"])]
+    rows = [
+        (name, ticket[name]) for name in ("id", "state", "requester", "behind", "findings", "needs", "digest", "call")
+    ]
+    rows += [
+        ("expires in", _left(ticket["expires"])),
+        ("you", "may vote" if ticket["may_vote"] else ticket["why_not"]),
+    ]
     rows += [("vote", f"{vote['who']}: {vote['decision']} {vote['reason']}") for vote in votes]
     for name, value in rows:
         table.add_row(name, escape(value if isinstance(value, str) else json.dumps(value)))
@@ -140,7 +158,6 @@ def _call(ticket: Answer) -> str:
     return f"{ticket['upstream']}: {ticket['method']} {ticket['target'] or ''}".strip()
 
 
-def _left(expires: object) -> str:
-    assert isinstance(expires, int)
+def _left(expires: int) -> str:
     left = max(0, expires - int(time.time()))
-    return f"{left // 3600}h {left % 3600 // 60:02}m" if left >= 3600 else f"{left // 60}m {left % 60:02}s"  # noqa: PLR2004
+    return f"{left // 3600}h {left % 3600 // 60:02}m" if left >= 3600 else f"{left // 60}m {left % 60:02}s"

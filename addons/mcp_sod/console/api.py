@@ -8,9 +8,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from mcp_sod.approval.desk import Desk
 from mcp_sod.approval.tickets import Ticket, Vote
+from mcp_sod.approval.voting import Ballot, Voter
 from mcp_sod.errors import Denied, Refusal, SodError, TicketError, Unauthenticated, Unavailable
 from mcp_sod.exchange import Journal, Principal
-from mcp_sod.policy.model import Policy
+from mcp_sod.policy.policy import Policy
 from mcp_sod.roles.duties import roles_of
 
 MOST = 500
@@ -26,38 +27,33 @@ class Tokens(Protocol):
 class Back(Protocol):
     """What the console needs of the running gateway."""
 
-    policy: Policy
-    journal: Journal
-    desk: Desk
-    verifier: Tokens
+    @property
+    def policy(self) -> Policy:
+        """The policy of the moment."""
+
+    @property
+    def journal(self) -> Journal:
+        """Where records go."""
+
+    @property
+    def desk(self) -> Desk:
+        """Where tickets are."""
+
+    @property
+    def verifier(self) -> Tokens:
+        """Who reads tokens."""
 
     def obstacle(self) -> str | None:
         """Say why records cannot reach the store for now, or None."""
 
 
-class Ballot(BaseModel):
-    """A vote, for the call with the digest that the voter saw."""
+class Cast(BaseModel):
+    """A vote as it is sent: of the call with the digest that the voter saw."""
 
     model_config = ConfigDict(extra="forbid")
     decision: Literal["approve", "deny"]
     digest: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     reason: Annotated[str, Field(max_length=1000)] = ""
-
-
-class Voter:
-    """Who is asking, with the roles that the policy of this moment gives."""
-
-    def __init__(self, principal: Principal, roles: frozenset[str], policy: Policy) -> None:
-        """Keep the three together."""
-        self.principal = principal
-        self.roles = roles
-        self.policy = policy
-
-    def may_see(self, ticket: Ticket) -> bool:
-        """Say whether the ticket is theirs to vote on or their own."""
-        return bool(self.principal.behind & ticket.behind) or not self.roles.isdisjoint(
-            need.role for need in ticket.needs
-        )
 
 
 def build(back: Back) -> FastAPI:
@@ -69,10 +65,14 @@ def build(back: Back) -> FastAPI:
         policy = back.policy
         try:
             principal = await back.verifier.principal(request.headers.getlist("authorization"))
-            return Voter(principal, roles_of(principal, policy), policy)
+            return Voter(principal, roles_of(principal, policy), policy.digest)
         except Refusal as refusal:
             await back.journal.write(
-                refusal.event, method="console", code=refusal.code, reason=refusal.sentence, policy=policy.digest
+                refusal.event,
+                method="console",
+                code=refusal.code,
+                reason=refusal.sentence,
+                policy=policy.digest,
             )
             raise
 
@@ -87,7 +87,7 @@ def build(back: Back) -> FastAPI:
     @app.get("/api/v1/tickets")
     async def tickets(caller: Caller, state: str | None = None) -> list[dict[str, object]]:
         """Return the newest tickets that the caller may see, without the calls' contents."""
-        found = await back.desk.list(state, MOST)
+        found = await back.desk.newest(state, MOST)
         return [await _described(back, caller, ticket) for ticket in found if caller.may_see(ticket)]
 
     @app.get("/api/v1/tickets/{ticket_id}")
@@ -96,22 +96,23 @@ def build(back: Back) -> FastAPI:
         found, votes = await back.desk.look_up(ticket_id)
         if not caller.may_see(found):
             raise TicketError("There is no such ticket.")
-        return await _described(back, caller, found) | {"call": found.shown, "votes": [_vote(vote) for vote in votes]}
+        return await _described(back, caller, found) | {
+            "call": found.shown,
+            "votes": [_vote(vote) for vote in votes],
+        }
 
     @app.post("/api/v1/tickets/{ticket_id}/votes")
-    async def vote(ticket_id: str, ballot: Ballot, caller: Caller) -> dict[str, object]:
+    async def vote(ticket_id: str, cast: Cast, caller: Caller) -> dict[str, object]:
         """Vote on a ticket."""
-        cast = await back.desk.vote(
-            ticket_id, caller.principal, caller.roles, caller.policy.digest, ballot.decision, ballot.digest, ballot.reason
-        )
-        return await _described(back, caller, cast)
+        ballot = Ballot(cast.decision, cast.digest, cast.reason)
+        return await _described(back, caller, await back.desk.vote(ticket_id, caller, ballot))
 
     return app
 
 
 async def _described(back: Back, caller: Voter, ticket: Ticket) -> dict[str, object]:
     votes = (await back.desk.look_up(ticket.id))[1]
-    objection = await back.desk.objection(ticket, votes, caller.principal, caller.roles, caller.policy.digest)
+    objection = back.desk.objection(ticket, votes, caller)
     return {
         "id": ticket.id,
         "state": ticket.state,

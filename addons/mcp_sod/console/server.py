@@ -32,7 +32,9 @@ class Server(uvicorn.Server):
 
     def __init__(self, app: FastAPI, claimed: socket.socket) -> None:
         """Serve the application on a socket that is bound already."""
-        super().__init__(uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=1))
+        super().__init__(
+            uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=1)
+        )
         self._claimed = claimed
 
     @contextlib.contextmanager
@@ -40,6 +42,6 @@ class Server(uvicorn.Server):
         """Capture none."""
         yield
 
-    async def run(self) -> None:
+    async def run_here(self) -> None:
         """Serve until cancelled."""
         await self.serve([self._claimed])

@@ -5,8 +5,9 @@ from collections.abc import Callable
 from mitmproxy import http
 
 from mcp_sod.exchange import Exchange
-from mcp_sod.gate import Gate, Stage, on_request
+from mcp_sod.gate import Gate
 from mcp_sod.identity.tokens import Verifier
+from mcp_sod.stage import Stage, on_request
 
 
 class Identity(Stage):

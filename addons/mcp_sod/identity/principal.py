@@ -49,9 +49,10 @@ def _texts(claims: Claims, path: str) -> list[str]:
     values = found if isinstance(found, list) else [found]
     if found is None:
         return []
-    if not all(isinstance(value, str) and value for value in values):
+    texts = [value for value in values if isinstance(value, str) and value]
+    if len(texts) != len(values):
         raise Unauthenticated(f"The token's claim {path} is not a text or a list of texts.")
-    return values
+    return texts
 
 
 def _key(value: str) -> str:

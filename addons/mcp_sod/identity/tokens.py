@@ -12,7 +12,8 @@ from mcp_sod.errors import PolicyError, Unauthenticated, Unavailable
 from mcp_sod.exchange import Principal
 from mcp_sod.identity.keysets import KeySet
 from mcp_sod.identity.principal import principal
-from mcp_sod.policy.model import Issuer, Policy
+from mcp_sod.policy.model import Issuer
+from mcp_sod.policy.policy import Policy
 
 MAX_TOKEN = 16 * 1024
 SEEN_LIMIT = 10_000
@@ -44,7 +45,10 @@ class Verifier:
             self._seen.move_to_end(mark)
             return seen[0]
         found = await self._verified(token, mark)
-        self._seen[mark] = (found, self._clock() + 300)  # a key that its issuer withdrew is believed no longer
+        self._seen[mark] = (
+            found,
+            self._clock() + 300,
+        )  # a key that its issuer withdrew is believed no longer
         if len(self._seen) > SEEN_LIMIT:
             self._seen.popitem(last=False)
         return found

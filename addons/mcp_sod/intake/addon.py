@@ -6,8 +6,8 @@ from mitmproxy import http
 
 from mcp_sod.errors import Malformed
 from mcp_sod.exchange import Exchange
-from mcp_sod.gate import Stage, on_reply_head, on_request
 from mcp_sod.intake.admission import admit, kept_reply_header, reply_kind
+from mcp_sod.stage import Stage, on_reply_head, on_request
 
 
 class Intake(Stage):
@@ -26,6 +26,6 @@ class Intake(Stage):
         response = cast("http.Response", flow.response)
         headers = {name.lower(): response.headers[name] for name in response.headers}
         exchange.reply_kind = reply_kind(response.status_code, headers)
-        response.headers = http.Headers([
-            (name, value) for name, value in response.headers.fields if kept_reply_header(name.decode("latin-1"))
-        ])
+        response.headers = http.Headers(
+            [(name, value) for name, value in response.headers.fields if kept_reply_header(name.decode("latin-1"))]
+        )

@@ -5,10 +5,12 @@ from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 from mcp_sod.errors import Malformed, Misdirected, Unlisted, Unsupported, Withheld, WrongMethod
-from mcp_sod.exchange import Request
-from mcp_sod.policy.model import Policy, Upstream
+from mcp_sod.exchange import ReplyKind, Request
+from mcp_sod.policy.model import Upstream
+from mcp_sod.policy.policy import Policy
 from mcp_sod.wire.mcp import Call, read_call
 
+_KINDS: dict[str, ReplyKind] = {"application/json": "json", "text/event-stream": "events", "": "empty"}
 _PORTS = {"http": 80, "https": 443}
 _KEPT_REPLY_HEADERS = frozenset({
     "allow", "cache-control", "content-length", "content-type", "date", "mcp-protocol-version", "mcp-session-id",
@@ -28,7 +30,7 @@ def admit(request: Request, policy: Policy) -> tuple[str, Upstream, Call]:
     return name, upstream, read_call(_mcp_headers(request), request.body, limits.depth)
 
 
-def reply_kind(status: int, headers: Mapping[str, str]) -> str:
+def reply_kind(status: int, headers: Mapping[str, str]) -> ReplyKind:
     """Return what the reply claims to be: json, events, empty or other; raises Withheld for what is not read here.
 
     `headers`: names in lower case, repeated ones joined by a comma.
@@ -40,7 +42,7 @@ def reply_kind(status: int, headers: Mapping[str, str]) -> str:
     media, _, parameters = headers.get("content-type", "").partition(";")
     if parameters.strip().lower().replace('"', "") not in ("", "charset=utf-8"):
         return "other"
-    return {"application/json": "json", "text/event-stream": "events", "": "empty"}.get(media.strip().lower(), "other")
+    return _KINDS.get(media.strip().lower(), "other")
 
 
 def kept_reply_header(name: str) -> bool:

@@ -8,11 +8,11 @@ from mitmproxy import http
 
 from mcp_sod.errors import SodError, Withheld
 from mcp_sod.exchange import Exchange
-from mcp_sod.gate import Stage, on_reply, on_reply_head, on_request
 from mcp_sod.masking.masks import masks_for
 from mcp_sod.masking.message import MaskedMessage
 from mcp_sod.masking.reply import KEPT, Reply, Stream
 from mcp_sod.policy.patterns import LONG
+from mcp_sod.stage import Stage, on_reply, on_reply_head, on_request
 from mcp_sod.wire.mcp import Call, refusal_body
 
 _NOBODY: frozenset[str] = frozenset()
@@ -52,16 +52,11 @@ class Masking(Stage):
             return
         reply = _reply(exchange)
         exchange.reply = reply.facts
-        raw = response.raw_content or b""
+        raw, kind = response.raw_content or b"", exchange.reply_kind
         try:
-            if exchange.reply_kind == "json":
-                body = await asyncio.to_thread(reply.json, raw) if len(raw) > LONG else reply.json(raw)
-            elif not raw:
-                body = raw
-            else:
-                raise Withheld("The upstream's reply is of a kind that cannot be masked.")
+            body = await asyncio.to_thread(reply.whole, raw, kind) if len(raw) > LONG else reply.whole(raw, kind)
         except Withheld as withheld:
-            if response.status_code < 400:  # noqa: PLR2004 (RFC 9110, section 15)
+            if response.status_code < 400:
                 raise
             reply.problem = withheld  # the status stays: clients act on it
             response.headers["content-type"] = "application/json"

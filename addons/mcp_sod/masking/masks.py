@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import regex
 
-from mcp_sod.policy.model import Mask, Policy
+from mcp_sod.policy.model import Mask
 from mcp_sod.policy.patterns import Detector, compile_regex, globs, plain_form
+from mcp_sod.policy.policy import Policy
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 
 from mcp_sod.errors import Malformed, SodError, Unavailable, Withheld
+from mcp_sod.exchange import ReplyKind
 from mcp_sod.masking.masks import Masks
 from mcp_sod.masking.message import MaskedMessage
 from mcp_sod.wire.mcp import Call, check_reply, refusal_body, without_tools
@@ -18,7 +19,9 @@ KEPT = 64 * 1024  # characters of a reply that its record keeps; the digest spea
 class Reply:
     """Masks the messages of one reply and remembers what the outcome record will say."""
 
-    def __init__(self, call: Call, reader: Masks, record: Masks, visible: Callable[[str], bool] | None, depth: int) -> None:
+    def __init__(
+        self, call: Call, reader: Masks, record: Masks, visible: Callable[[str], bool] | None, depth: int
+    ) -> None:
         """`reader`: the masks for who reads it; `record`: all masks; `visible`: the tools that a list may show."""
         self._call = call
         self._reader = reader
@@ -32,8 +35,12 @@ class Reply:
         self._size = 0
         self.problem: SodError | None = None
 
-    def json(self, raw: bytes) -> bytes:
-        """Return the masked body of a JSON reply; raises Withheld."""
+    def whole(self, raw: bytes, kind: ReplyKind) -> bytes:
+        """Return the masked body of a reply that was read whole; raises Withheld for anything but JSON."""
+        if not raw:
+            return raw
+        if kind != "json":
+            raise Withheld("The upstream's reply is of a kind that cannot be masked.")
         try:
             message = parse(raw, self._depth)
         except Malformed as error:

@@ -9,8 +9,9 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from mcp_sod.errors import PolicyError
-from mcp_sod.policy.model import Document, Part, Policy
-from mcp_sod.policy.source import MAX_FILE, Trail, Source
+from mcp_sod.policy.model import Approval, Document, Part
+from mcp_sod.policy.policy import Policy
+from mcp_sod.policy.source import MAX_FILE, Source, Trail
 
 
 def load(folder: Path) -> Policy:
@@ -104,7 +105,30 @@ type _Fault = tuple[Trail, tuple[str, str]]
 
 def _dangling(document: Document) -> Iterator[_Fault]:
     """Yield names that point nowhere: a rule about a role that does not exist protects nothing."""
-    roles, upstreams, detectors = document.roles, document.upstreams, document.detectors
+    yield from _dangling_duties(document)
+    yield from _dangling_rules(document)
+    for index, mask in enumerate(document.masking):
+        for name in mask.detect:
+            yield from _unknown(("masking", index, "detect"), name, document.detectors, "detector")
+        for name in mask.raw_for:
+            yield from _unknown(("masking", index, "raw_for"), name, document.roles, "role")
+    yield from _repeated("rules", [rule.id for rule in document.rules])
+    yield from _repeated("masking", [mask.id for mask in document.masking])
+    yield from _repeated("identity", [issuer.issuer for issuer in document.identity])
+
+
+def _dangling_rules(document: Document) -> Iterator[_Fault]:
+    for index, rule in enumerate(document.rules):
+        for name in rule.detect:
+            yield from _unknown(("rules", index, "detect"), name, document.detectors, "detector")
+        for name in rule.where.upstreams:
+            yield from _unknown(("rules", index, "where", "upstreams"), name, document.upstreams, "upstream")
+        if rule.action == "hold":
+            yield from _unknown(("rules", index), (rule.approval or Approval()).role, document.roles, "role")
+
+
+def _dangling_duties(document: Document) -> Iterator[_Fault]:
+    roles, upstreams = document.roles, document.upstreams
     for role, permissions in document.permissions.items():
         yield from _unknown(("permissions", role), role, roles, "role")
         for index, permission in enumerate(permissions):
@@ -112,22 +136,6 @@ def _dangling(document: Document) -> Iterator[_Fault]:
     for index, names in enumerate(document.separation.static):
         for name in names:
             yield from _unknown(("separation", "static", index), name, roles, "role")
-    for index, rule in enumerate(document.rules):
-        for name in rule.detect:
-            yield from _unknown(("rules", index, "detect"), name, detectors, "detector")
-        for name in rule.where.upstreams:
-            yield from _unknown(("rules", index, "where", "upstreams"), name, upstreams, "upstream")
-        if rule.action == "hold":
-            role = rule.approval.role if rule.approval else "approver"
-            yield from _unknown(("rules", index), role, roles, "role")
-    for index, mask in enumerate(document.masking):
-        for name in mask.detect:
-            yield from _unknown(("masking", index, "detect"), name, detectors, "detector")
-        for name in mask.raw_for:
-            yield from _unknown(("masking", index, "raw_for"), name, roles, "role")
-    yield from _repeated("rules", [rule.id for rule in document.rules])
-    yield from _repeated("masking", [mask.id for mask in document.masking])
-    yield from _repeated("identity", [issuer.issuer for issuer in document.identity])
 
 
 def _unknown(path: Trail, name: str, known: Collection[str], kind: str) -> Iterator[_Fault]:

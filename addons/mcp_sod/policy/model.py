@@ -1,13 +1,12 @@
 """The shape of the policy. What is not written here is refused, so nothing in a policy is silently without effect."""
 
 import ipaddress
-from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from mcp_sod.policy.patterns import Detector, compile_regex
+from mcp_sod.policy.patterns import compile_regex
 from mcp_sod.policy.units import Bytes, Seconds
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
@@ -112,8 +111,8 @@ class Claims(Part):
     """Where in the token things are; dotted paths reach into objects (`realm_access.roles`)."""
 
     groups: str = "groups"
-    person: list[str] = Field(default_factory=lambda: ["email"], min_length=1)
-    actors: list[str] = Field(default_factory=lambda: ["act.sub"])
+    person: list[str] = Field(default=["email"], min_length=1)
+    actors: list[str] = Field(default=["act.sub"])
     client: str = "azp"
 
 
@@ -130,7 +129,7 @@ class Issuer(Part):
     issuer: str = Field(min_length=1)
     audience: list[str] = Field(min_length=1)
     keys: Keys
-    algorithms: list[Algorithm] = Field(default_factory=lambda: ["ES256"], min_length=1)
+    algorithms: list[Algorithm] = Field(default=["ES256"], min_length=1)
     claims: Claims = Field(default_factory=Claims)
     machine: Machine | Literal["none"]  # no default: approvals rest on it
     leeway: Seconds = Field(default=30.0, le=120)
@@ -264,38 +263,3 @@ class Document(Part):
     rules: list[Rule] = Field(default_factory=list)
     masking: list[Mask] = Field(default_factory=list)
     audit: Audit = Field(default_factory=Audit)
-
-
-class Policy:
-    """A validated policy: the document, where it came from, and its digest (hex SHA-256 of its files)."""
-
-    __slots__ = ("base", "digest", "document", "folder", "identity_file")
-
-    def __init__(self, document: Document, folder: Path, digest: str, identity_file: Path) -> None:
-        """`identity_file` is the file to edit when no identity provider is configured."""
-        self.document = document
-        self.folder = folder
-        self.base = folder.parent
-        self.digest = digest
-        self.identity_file = identity_file
-
-    @property
-    def gateway(self) -> Gateway:
-        """The gateway's own settings."""
-        return self.document.gateway
-
-    @property
-    def audit(self) -> Audit:
-        """The audit settings."""
-        return self.document.audit
-
-    @property
-    def state(self) -> Path:
-        """The state folder; a relative one stands beside the policy folder."""
-        return (self.base / self.document.gateway.state).resolve()
-
-    def detector(self, name: str) -> Detector:
-        """Return a named detector, compiled."""
-        part = self.document.detectors[name]
-        pattern = compile_regex(part.regex) if part.regex else None
-        return Detector(name, pattern, tuple(word.lower() for word in part.keywords))

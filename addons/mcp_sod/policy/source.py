@@ -92,7 +92,7 @@ class _Reader:
                 return self._mapping(node, path)
             case yaml.SequenceNode():
                 return [self.value(item, (*path, index)) for index, item in enumerate(node.value)]
-        scalar = self.scalars.construct_object(node)  # type: ignore[no-untyped-call]  # PyYAML has no types here
+        scalar: Plain = self.scalars.construct_object(node)
         if scalar is not None and not isinstance(scalar, bool | int | float | str):
             scalar = str(node.value)  # dates and the like: what was written
         return scalar

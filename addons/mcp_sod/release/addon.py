@@ -5,9 +5,9 @@ from typing import cast
 from mitmproxy import http
 
 from mcp_sod.exchange import Exchange
-from mcp_sod.gate import Stage, on_request
 from mcp_sod.policy.model import Upstream
 from mcp_sod.release.credentials import forwarded, own_headers
+from mcp_sod.stage import Stage, on_request
 
 
 class Release(Stage):
@@ -16,7 +16,9 @@ class Release(Stage):
     @on_request
     async def request(self, exchange: Exchange, flow: http.HTTPFlow) -> None:
         """Release the request; the gate opens only if the verdict is Allow."""
-        kept = [(name, value) for name, value in flow.request.headers.fields if forwarded(name.decode("latin-1").lower())]
+        kept = [
+            (name, value) for name, value in flow.request.headers.fields if forwarded(name.decode("latin-1").lower())
+        ]
         own = own_headers(exchange.policy, cast("Upstream", exchange.upstream))
         flow.request.headers = http.Headers([*kept, *own])
         self.gate.release(flow)

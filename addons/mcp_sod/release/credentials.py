@@ -4,7 +4,8 @@ import os
 from pathlib import Path
 
 from mcp_sod.errors import Unavailable
-from mcp_sod.policy.model import Policy, Secret, Upstream
+from mcp_sod.policy.model import Secret, Upstream
+from mcp_sod.policy.policy import Policy
 
 _FORWARDED = frozenset({
     "accept", "accept-language", "content-length", "content-type", "host", "last-event-id", "mcp-method", "mcp-name",

@@ -7,9 +7,9 @@ from mitmproxy import http
 
 from mcp_sod.errors import Denied
 from mcp_sod.exchange import Deny, Exchange
-from mcp_sod.gate import Stage, on_request
 from mcp_sod.policy.patterns import LONG
 from mcp_sod.risk.rules import findings, verdict
+from mcp_sod.stage import Stage, on_request
 from mcp_sod.wire.mcp import Call
 
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from mcp_sod.errors import Unavailable
 from mcp_sod.exchange import Allow, Deny, Finding, Hold, Verdict
-from mcp_sod.policy.model import Approval, Policy, Rule
+from mcp_sod.policy.model import Approval, Rule
 from mcp_sod.policy.patterns import Detector, compile_regex, globs
+from mcp_sod.policy.policy import Policy
 from mcp_sod.wire.mcp import Call
 from mcp_sod.wire.strict_json import Path, pointer
 

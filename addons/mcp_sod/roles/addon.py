@@ -5,8 +5,8 @@ from typing import cast
 from mitmproxy import http
 
 from mcp_sod.exchange import Exchange, Principal
-from mcp_sod.gate import Stage, on_request
 from mcp_sod.roles.duties import check_permission, roles_of, visible_tool
+from mcp_sod.stage import Stage, on_request
 from mcp_sod.wire.mcp import Call
 
 

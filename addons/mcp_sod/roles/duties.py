@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from mcp_sod.errors import Conflict, Denied
 from mcp_sod.exchange import Principal
-from mcp_sod.policy.model import Permission, Policy
+from mcp_sod.policy.model import Permission
 from mcp_sod.policy.patterns import globs
+from mcp_sod.policy.policy import Policy
 from mcp_sod.wire.mcp import Call
 
 type Test = Callable[[str], bool]

@@ -1,0 +1,162 @@
+"""`audit`: verify and show the records, from read access to the store and the gateway's public key."""
+
+import heapq
+import json
+import sys
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+from rich.text import Text
+
+from mcp_sod.audit.keys import public_path
+from mcp_sod.audit.reader import records, sources
+from mcp_sod.audit.report import Report
+from mcp_sod.audit.store import Store, open_store
+from mcp_sod.audit.verify import verify as verify_store
+from mcp_sod.errors import AuditError, SodError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Verify and read the audit records.\n\nExample: audit.py verify --policy policies",
+)
+
+StoreUrl = Annotated[str, typer.Option("--store", help="file:PATH or s3://bucket/prefix; without it, the policy's.")]
+PolicyFolder = Annotated[Path, typer.Option("--policy", help="The policy folder that names store and key.")]
+PublicKey = Annotated[
+    list[Path] | None,
+    typer.Option("--public-key", help="A gateway's .pub file; once for each gateway. Without it, the policy's."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
+
+
+@app.command()
+def verify(
+    store: StoreUrl = "",
+    public_key: PublicKey = None,
+    policy: PolicyFolder = Path("policies"),
+    as_json: AsJson = False,  # typer makes an option of it
+) -> None:
+    """Check that every record is there, as it was written; exit status 1 if anything is wrong.
+
+    Example: audit.py verify --store s3://audit/gw --public-key gw-1.pub
+    """
+    with _plainly():
+        opened, default_key = _open(store, policy, need_key=not public_key)
+        keys = "\n".join(_read(path) for path in public_key or [default_key] if path)
+        with _progress() as progress:
+            report = verify_store(opened, keys, progress)
+    typer.echo(json.dumps(asdict(report), indent=2)) if as_json else _tell(report)
+    raise typer.Exit(0 if report.ok else 1)
+
+
+@app.command()
+def show(
+    store: StoreUrl = "",
+    policy: PolicyFolder = Path("policies"),
+    event: Annotated[str, typer.Option(help="Only this event, such as denied.")] = "",
+    ref: Annotated[str, typer.Option(help="Only the exchange with this reference.")] = "",
+    ticket: Annotated[str, typer.Option(help="Only what belongs to this ticket.")] = "",
+    last: Annotated[int, typer.Option(min=0, help="Only the last N; 0 shows all.")] = 0,
+    as_json: AsJson = False,  # typer makes an option of it
+) -> None:
+    """Show the records in the order of their times; they are shown as found, so verify them first.
+
+    Example: audit.py show --event denied --last 20
+    """
+    wanted = {name: value for name, value in (("event", event), ("ref", ref), ("ticket", ticket)) if value}
+    with _plainly():
+        opened, _ = _open(store, policy, need_key=False)
+        found, _ = sources(opened)
+        merged = heapq.merge(*(records(opened, source) for source in found), key=lambda each: str(each["time"]))
+        chosen = (each for each in merged if wanted.items() <= each.items())
+        rows = deque(chosen, maxlen=last) if last else chosen
+        if as_json:
+            for row in rows:
+                typer.echo(json.dumps(row, ensure_ascii=False, sort_keys=True))
+        else:
+            _table(rows)
+
+
+def _open(url: str, policy_folder: Path, *, need_key: bool) -> tuple[Store, Path | None]:
+    """Return the store, and the policy's key; a policy is only needed for what was not given."""
+    if url and not need_key:
+        return open_store(url, base=Path.cwd(), days=0), None
+    from mcp_sod.policy.load import load  # noqa: PLC0415  # an auditor needs no policy
+
+    policy = load(policy_folder)
+    key = public_path(policy.state / "keys" / "audit.key")
+    if url:
+        return open_store(url, base=Path.cwd(), days=0), key
+    retention = policy.audit.retention
+    return open_store(policy.audit.store, base=policy.base, days=retention.days, mode=retention.mode), key
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text()
+    except (OSError, ValueError):
+        raise AuditError(f"The public key {path} cannot be read.", hint="Give --public-key FILE.") from None
+
+
+def _tell(report: Report) -> None:
+    console = Console(soft_wrap=True, highlight=False)
+    for problem in report.problems:
+        console.print(_text(f"{problem.kind}: {problem.where}: {problem.sentence}", "red"))
+    for note in report.notes:
+        console.print(_text(f"note: {note}", "yellow"))
+    if report.records:
+        console.print(_text(f"{report.records} records from {report.first_time} to {report.last_time}."))
+    console.print(_text(f"{report.checkpoints} checkpoints. The store is {report.guarantee}."))
+    verdict = f"{len(report.problems)} problems." if report.problems else "All is as it was written."
+    console.print(_text(verdict, "bold red" if report.problems else "bold green"))
+
+
+def _table(rows: Any) -> None:
+    table = Table("time", "event", "who", "what", "ticket", "why", box=None, pad_edge=False)
+    for row in rows:
+        who = row.get("principal") or {}
+        what = (row.get("upstream"), row.get("method"), row.get("target"))
+        why = row.get("reason") or ", ".join(map(str, row.get("findings") or ()))
+        cells = (
+            str(row.get("time", ""))[:19].replace("T", " "),
+            row.get("event"),
+            who.get("subject") if isinstance(who, dict) else who,
+            " ".join(str(part) for part in what if part),
+            row.get("ticket"),
+            why,
+        )
+        table.add_row(*(_text(str(cell or "")) for cell in cells))
+    Console(soft_wrap=not sys.stdout.isatty()).print(table)
+
+
+def _text(text: str, style: str = "") -> Text:
+    """Return text for the terminal, without what could steer it: records hold what strangers sent."""
+    return Text("".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text), style)
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[int, int], None]]:
+    """Give a progress bar on stderr, if someone is watching."""
+    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
+        task = bar.add_task("Verifying batches", total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+@contextmanager
+def _plainly() -> Iterator[None]:
+    """End with one clear line and exit status 2 where something cannot be done."""
+    try:
+        yield
+    except SodError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(2) from None

@@ -1,0 +1,69 @@
+"""What every stage of the chain stands on: the edge at which whatever goes wrong becomes a refusal."""
+
+import logging
+import traceback
+from collections.abc import Awaitable, Callable
+
+from mcp_sod.errors import Refusal, Unavailable
+from mcp_sod.exchange import Exchange
+from mcp_sod.gate import Flow, Gate
+
+logger = logging.getLogger("mcp_sod")
+
+
+class Stage:
+    """Base of the chain's stages: each sees only flows that no stage before it has refused."""
+
+    def __init__(self, gate: Gate) -> None:
+        """Stand at the gate."""
+        self.gate = gate
+        self.name = f"sod-{type(self).__name__.lower()}"
+
+
+type Hook[S: Stage] = Callable[[S, Flow], Awaitable[None]]
+type Step[S: Stage] = Callable[[S, Exchange, Flow], Awaitable[None]]
+
+
+def on_request[S: Stage](step: Step[S]) -> Hook[S]:
+    """Make a stage's step a hook for requests that are still undecided."""
+
+    async def hook(stage: S, flow: Flow) -> None:
+        passage = stage.gate.passage(flow)
+        if passage.answer is None and not flow.error:
+            await _guarded(stage, step, flow)
+
+    return hook
+
+
+def on_reply[S: Stage](step: Step[S]) -> Hook[S]:
+    """Make a stage's step a hook for replies of upstreams that no stage has withheld."""
+
+    async def hook(stage: S, flow: Flow) -> None:
+        passage = stage.gate.passage(flow)
+        if passage.sent and passage.answer is None:
+            await _guarded(stage, step, flow)
+
+    return hook
+
+
+def on_reply_head[S: Stage](step: Step[S]) -> Hook[S]:
+    """Make a stage's step a hook for the heads of such replies, before their bodies come."""
+
+    async def hook(stage: S, flow: Flow) -> None:
+        passage = stage.gate.passage(flow)
+        if passage.sent and passage.answer is None:
+            await _guarded(stage, step, flow, head=True)
+
+    return hook
+
+
+async def _guarded[S: Stage](stage: S, step: Step[S], flow: Flow, *, head: bool = False) -> None:
+    """Run a step at the chain's edge: whatever goes wrong in it is a refusal."""
+    try:
+        await step(stage, stage.gate.exchange(flow), flow)
+    except Refusal as refusal:
+        await stage.gate.refuse(flow, refusal, head=head)
+    except Exception as error:  # noqa: BLE001 (the chain's edge: everything unforeseen denies)
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        logger.error("%s failed: %s at %s:%s", stage.name, type(error).__name__, where.filename, where.lineno)  # noqa: TRY400
+        await stage.gate.refuse(flow, Unavailable("The gateway failed on this message and refused it."), head=head)
