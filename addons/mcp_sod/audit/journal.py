@@ -30,7 +30,7 @@ class Journal:
     `closed` holds the closed ones until the shipper takes them into `outbox`.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 (the parameters of `open`, and the lock)
         self,
         folder: Path,
         gateway: str,

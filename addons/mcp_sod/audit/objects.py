@@ -28,7 +28,9 @@ def open_oldest(store: ReadStore, gateway: str, found: Object, tell: Tell) -> Bo
 def impostors(store: ReadStore, found: Object) -> Iterator[Version]:
     """Yield the later versions with other bytes; a put that was repeated, its answer lost, leaves the same bytes."""
     oldest = found.oldest
-    for version in found.later if oldest else ():
+    if oldest is None:
+        return
+    for version in found.later:
         same = version.tag and version.tag == oldest.tag
         if not same and _digest(store, version) != _digest(store, oldest):
             yield version

@@ -154,7 +154,7 @@ class Shipper:
     def _defer(self, error: AuditError | OSError) -> None:
         self._failing = str(error) if isinstance(error, AuditError) else f"The spool failed: {error.strerror}."
         first, most = _PATIENCE
-        wait = min(first * 2**self._tries, most) * random.uniform(0.5, 1)  # noqa: S311  # spreads retries, no secret
+        wait = min(first * 2**self._tries, most) * random.uniform(0.5, 1)  # noqa: S311 (spreads retries, no secret)
         self._tries += 1
         self._retry_at = time.monotonic() + wait
 

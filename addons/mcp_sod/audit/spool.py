@@ -31,9 +31,9 @@ class Segment:
 class Recovered:
     """What was found in the spool.
 
-    `frozen` is the log's state after the last frozen batch; `segments` follow it, and after those the log has `size`
-    records of which `last` is the last leaf hash. `cut` counts the bytes of a torn, never acknowledged record; `set_aside` names segments that lost their beginning
-    when the power failed before it was synced.
+    `frozen` is the log's state after the last frozen batch; `segments` follow it, and after those the log has
+    `size` records, of which `last` is the last leaf hash. `cut` counts the bytes of a torn, never acknowledged
+    record; `set_aside` names segments that lost their beginning when the power failed before it was synced.
     """
 
     frozen: Tree

@@ -65,12 +65,12 @@ def open_store(url: str, *, base: Path, days: int, mode: Mode = "COMPLIANCE", en
     """
     kind, _, rest = url.partition(":")
     if kind == "file" and rest.removeprefix("//"):
-        from mcp_sod.audit.folder import FolderStore  # noqa: PLC0415  # its sibling imports the types of this module
+        from mcp_sod.audit.folder import FolderStore  # noqa: PLC0415 (its sibling imports the types of this module)
 
         return FolderStore(base / rest.removeprefix("//"))
     bucket, _, prefix = rest.removeprefix("//").partition("/")
     if kind == "s3" and bucket:
-        from mcp_sod.audit.s3 import S3Store  # noqa: PLC0415  # boto3 takes a third of a second to import
+        from mcp_sod.audit.s3 import S3Store  # noqa: PLC0415 (boto3 takes a third of a second to import)
 
         return S3Store.connect(bucket, prefix.strip("/"), days=days, mode=mode, endpoint=endpoint)
     raise AuditError(f"{url!r} names no store.", hint="Write file:PATH or s3://bucket/prefix.")

@@ -51,8 +51,7 @@ def verify(
     Example: audit.py verify --store s3://audit/gw --public-key gw-1.pub
     """
     with _plainly():
-        opened, default_key = _open(store, policy, need_key=not public_key)
-        keys = "\n".join(_read(path) for path in public_key or [default_key] if path)
+        opened, keys = _open(store, policy, public_key)
         with _progress() as progress:
             report = verify_store(opened, keys, progress)
     typer.echo(json.dumps(asdict(report), indent=2)) if as_json else _tell(report)
@@ -75,7 +74,7 @@ def show(
     """
     wanted = {name: value for name, value in (("event", event), ("ref", ref), ("ticket", ticket)) if value}
     with _plainly():
-        opened, _ = _open(store, policy, need_key=False)
+        opened, _ = _open(store, policy, [])
         found, _ = sources(opened)
         merged = heapq.merge(*(records(opened, source) for source in found), key=lambda each: str(each["time"]))
         chosen = (each for each in merged if wanted.items() <= each.items())
@@ -87,25 +86,28 @@ def show(
             _table(rows)
 
 
-def _open(url: str, policy_folder: Path, *, need_key: bool) -> tuple[Store, Path | None]:
-    """Return the store, and the policy's key; a policy is only needed for what was not given."""
-    if url and not need_key:
-        return open_store(url, base=Path.cwd(), days=0), None
-    from mcp_sod.policy.load import load  # noqa: PLC0415  # an auditor needs no policy
+def _open(url: str, policy_folder: Path, public_key: list[Path] | None) -> tuple[Store, str]:
+    """Return the store and the text of the keys; a policy is needed only for what was not given."""
+    if url and public_key is not None:
+        return open_store(url, base=Path.cwd(), days=0), _read(public_key)
+    from mcp_sod.policy.load import load  # noqa: PLC0415 (an auditor with a URL and a key needs no policy)
 
     policy = load(policy_folder)
-    key = public_path(policy.state / "keys" / "audit.key")
+    keys = _read(public_key if public_key is not None else [public_path(policy.state / "keys" / "audit.key")])
     if url:
-        return open_store(url, base=Path.cwd(), days=0), key
+        return open_store(url, base=Path.cwd(), days=0), keys
     retention = policy.audit.retention
-    return open_store(policy.audit.store, base=policy.base, days=retention.days, mode=retention.mode), key
+    return open_store(policy.audit.store, base=policy.base, days=retention.days, mode=retention.mode), keys
 
 
-def _read(path: Path) -> str:
-    try:
-        return path.read_text()
-    except (OSError, ValueError):
-        raise AuditError(f"The public key {path} cannot be read.", hint="Give --public-key FILE.") from None
+def _read(paths: list[Path]) -> str:
+    keys: list[str] = []
+    for path in paths:
+        try:
+            keys.append(path.read_text())
+        except (OSError, ValueError):
+            raise AuditError(f"The public key {path} cannot be read.", hint="Give --public-key FILE.") from None
+    return "\n".join(keys)
 
 
 def _tell(report: Report) -> None:

@@ -1,0 +1,1 @@
+"""Load for the bench: an upstream that costs next to nothing, and a client that measures."""
