@@ -1,12 +1,10 @@
 """The whole product on one page: which stages a message passes, in which order, and how they are put in place."""
 
-import asyncio
 import logging
 from pathlib import Path
 
 from mitmproxy import ctx
 from mitmproxy.addonmanager import Loader
-from mitmproxy.utils import asyncio_utils
 
 from mcp_sod.approval.addon import Approval
 from mcp_sod.audit.addon import Audit
@@ -30,6 +28,8 @@ KEPT_ADDONS = frozenset({
     "termlog", "core", "proxyserver", "scriptloader", "dnsresolver", "nextlayer", "tlsconfig", "keepserving",
     "errorcheck",
 })  # fmt: skip
+# What still has something to do once mitmproxy runs: every entry of the chain is asked at every event.
+BUSY_ADDONS = frozenset({"proxyserver", "scriptloader", "nextlayer", "tlsconfig", Gate.name})
 
 
 def stages(gate: Gate, runtime: Runtime) -> list[Stage]:
@@ -62,33 +62,9 @@ class Chain:
         """Put everything in place; a fault is logged, which ends mitmdump at its start, and keeps the gate shut."""
         loader.add_option("sod_policy", str, "", "The folder with the policy (default: the bundled policies).")
         ctx.master.options.process_deferred()
-        keeper: Keeper = ctx.master.addons.get(Keeper.name) or _install()  # type: ignore[no-untyped-call]
-        if keeper.runtime is not None:
-            self.addons = stages(keeper.gate, keeper.runtime)
-
-
-class Keeper:
-    """Keeps the gate and the runtime, from the start of mitmproxy to its end."""
-
-    name = "sod-keeper"
-
-    def __init__(self, gate: Gate, runtime: Runtime | None) -> None:
-        """Without a runtime, mitmdump is about to end, and the gate stays shut until it has."""
-        self.gate = gate
-        self.runtime = gate.runtime = runtime
-        self._task: asyncio.Task[None] | None = None
-
-    async def running(self) -> None:
-        """Begin."""
-        if self.runtime is not None:
-            await self.runtime.begin()
-            self._task = asyncio_utils.create_task(self.runtime.run(), name="sod runtime", keep_ref=True)
-
-    async def done(self) -> None:
-        """End."""
-        if self.runtime is not None and self._task is not None:
-            self._task.cancel()
-            await self.runtime.end()
+        gate: Gate = ctx.master.addons.get(Gate.name) or _install()  # type: ignore[no-untyped-call]
+        if isinstance(gate.runtime, Runtime):
+            self.addons = stages(gate, gate.runtime)
 
 
 def policy_folder(option: str) -> Path:
@@ -99,11 +75,11 @@ def policy_folder(option: str) -> Path:
     return checkout if checkout.is_dir() else Path(__file__).parent / "default_policy"
 
 
-def _install() -> Keeper:
-    _take_out_other_addons()
-    keeper = Keeper(Gate(), _opened())
-    ctx.master.addons.add(keeper, keeper.gate)  # type: ignore[no-untyped-call]
-    return keeper
+def _install() -> Gate:
+    _take_out(KEPT_ADDONS)
+    gate = Gate(_opened(), settled=lambda: _take_out(BUSY_ADDONS, known=True))
+    ctx.master.addons.add(gate)  # type: ignore[no-untyped-call]
+    return gate
 
 
 def _opened() -> Runtime | None:
@@ -116,13 +92,15 @@ def _opened() -> Runtime | None:
     return runtime
 
 
-def _take_out_other_addons() -> None:
+def _take_out(kept: frozenset[str], *, known: bool = False) -> None:
+    """Leave only these in the chain; `known`: the others have done their work but mitmproxy still asks for them."""
     manager = ctx.master.addons
     for name, addon in list(manager.lookup.items()):
-        if addon in manager.chain and name not in KEPT_ADDONS:
+        if addon in manager.chain and name not in kept:
             # Not `remove`: it would call hooks that only async code may call.
-            manager.chain = [kept for kept in manager.chain if kept is not addon]
-            del manager.lookup[name]
+            manager.chain = [other for other in manager.chain if other is not addon]
+            if not known:
+                del manager.lookup[name]
 
 
 def _settle_options(limit: int) -> None:

@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from mcp_sod.policy.model import Approval, Upstream
+from mcp_sod.policy.patterns import Detector
 from mcp_sod.policy.policy import Policy
 from mcp_sod.wire.mcp import Call
+from mcp_sod.wire.strict_json import Path
 
 
 class Journal(Protocol):
@@ -63,6 +65,19 @@ class Finding:
     severity: str
     action: Literal["note", "hold", "deny"]
     at: str
+
+
+@dataclass(frozen=True, slots=True)
+class Inspected:
+    """The decoded texts of a message with their places, and the detectors that may find something in one of them."""
+
+    texts: tuple[tuple[Path, str], ...]
+    suspects: frozenset[Detector]
+
+    @property
+    def size(self) -> int:
+        """Characters in all."""
+        return sum(len(text) for _, text in self.texts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +137,7 @@ class Exchange:
     upstream_name: str | None = None
     upstream: Upstream | None = None
     call: Call | None = None
+    inspected: Inspected = Inspected((), frozenset())
     principal: Principal | None = None
     roles: frozenset[str] = frozenset()
     visible_tool: Callable[[str], bool] | None = None

@@ -6,6 +6,7 @@ its very last act, only for bytes whose digest a stage released. Verdicts are ke
 other addons and replays could copy.
 """
 
+import asyncio
 import hashlib
 import logging
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from weakref import WeakKeyDictionary
 
 from mitmproxy import http, tcp, udp
 from mitmproxy.proxy import server_hooks
+from mitmproxy.utils import asyncio_utils
 
 from mcp_sod.errors import AuditError, Refusal, Unauthenticated, Unavailable, Unlisted, Withheld
 from mcp_sod.exchange import Allow, Exchange, Journal, Request
@@ -40,6 +42,15 @@ class Runtime(Protocol):
     def listed(self, host: str, port: int) -> bool:
         """Say whether an upstream of the policy lives at this address."""
 
+    async def begin(self) -> None:
+        """Record the start."""
+
+    async def run(self) -> None:
+        """Keep everything beside the data path going."""
+
+    async def end(self) -> None:
+        """Record the stop and close."""
+
 
 @dataclass(slots=True)
 class Passage:
@@ -59,10 +70,25 @@ class Gate:
 
     name = "sod-gate"
 
-    def __init__(self) -> None:
-        """Begin shut: without a runtime, everything is refused."""
-        self.runtime: Runtime | None = None
+    def __init__(self, runtime: Runtime | None, settled: Callable[[], None]) -> None:
+        """Without a runtime, everything is refused; `settled` is called once mitmproxy runs."""
+        self.runtime = runtime
+        self._settled = settled
+        self._task: asyncio.Task[None] | None = None
         self._passages: WeakKeyDictionary[http.HTTPFlow, Passage] = WeakKeyDictionary()
+
+    async def running(self) -> None:
+        """Begin, once mitmproxy runs."""
+        self._settled()
+        if self.runtime is not None:
+            await self.runtime.begin()
+            self._task = asyncio_utils.create_task(self.runtime.run(), name="sod runtime", keep_ref=True)
+
+    async def done(self) -> None:
+        """End with mitmproxy."""
+        if self.runtime is not None and self._task is not None:
+            self._task.cancel()
+            await self.runtime.end()
 
     # what the stages ask of it
 
@@ -218,7 +244,7 @@ def request_digest(request: http.Request) -> bytes:
     """Return the SHA-256 of all that decides what an upstream receives, and where."""
     head = repr((
         request.method, request.scheme, request.host, request.port, request.path, request.authority,
-        request.http_version, request.headers.fields, request.data.trailers and request.data.trailers.fields,
+        request.http_version, request.headers.fields, getattr(request.data.trailers, "fields", None),
     ))  # fmt: skip
     return hashlib.sha256(head.encode() + b"\0" + (request.raw_content or b"")).digest()
 

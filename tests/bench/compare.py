@@ -83,7 +83,9 @@ def ratios(figures: dict[str, list[Figures]], mode: str) -> list[float]:
 
 def main() -> None:
     """Prints a table and the ratios, or JSON."""
-    parser = argparse.ArgumentParser(prog="bench", description=__doc__, epilog="Example: scripts/bench --rounds 5 --json")
+    parser = argparse.ArgumentParser(
+        prog="bench", description=__doc__, epilog="Example: scripts/bench --rounds 5 --json"
+    )
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=3.0, help="of each run (default 3)")
     parser.add_argument("--connections", type=int, default=8)

@@ -2,11 +2,12 @@
 
 from collections.abc import Callable
 
+from mitmproxy import http
+
 from mcp_sod.errors import AuditError, Unavailable
 from mcp_sod.exchange import Allow, Exchange, Journal, Undecided
 from mcp_sod.gate import Gate
 from mcp_sod.stage import Stage, on_reply, on_request
-from mitmproxy import http
 
 
 class Audit(Stage):

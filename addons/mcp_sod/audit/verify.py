@@ -11,7 +11,7 @@ from mcp_sod.errors import AuditError
 
 type Progress = Callable[[int, int], None]
 
-_MOST = 1000  # problems told one by one; a store can be wrong in any number of ways
+_MOST = 1000  # problems and strangers told one by one
 
 
 def verify(store: ReadStore, public_key: str, progress: Progress = lambda _done, _all: None) -> Report:
@@ -25,8 +25,13 @@ def verify(store: ReadStore, public_key: str, progress: Progress = lambda _done,
         raise AuditError("There is no public key to verify with.", hint="Give the gateway's .pub file.")
     found, strangers = sources(store)
     problems: list[Problem] = []
+
+    def tell(problem: Problem) -> None:
+        if len(problems) <= _MOST:  # whoever attacks decides how many there are, not how much memory they take
+            problems.append(problem)
+
     total, done = sum(len(source.batches) for source in found), iter(range(1, 2**63))
-    logs = [Examination(store, source, keys, problems.append, lambda: progress(next(done), total)) for source in found]
+    logs = [Examination(store, source, keys, tell, lambda: progress(next(done), total)) for source in found]
     for log in logs:
         log.check()
     unlocked = sum(problem.kind == "unlocked" for problem in problems)
@@ -40,6 +45,6 @@ def verify(store: ReadStore, public_key: str, progress: Progress = lambda _done,
         notes=(
             *(note for log in logs for note in log.notes),
             *(f"{key}: not an object of any gateway." for key in strangers[:_MOST]),
-            *([f"{len(problems) - _MOST} more problems are not listed."] if len(problems) > _MOST else []),
+            *(["More problems are not listed."] if len(problems) > _MOST else []),
         ),
     )

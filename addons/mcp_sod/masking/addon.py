@@ -1,13 +1,13 @@
 """Masking on the flow: what records and approvers see of a call, and what a reader sees of the reply."""
 
 import asyncio
-from collections import Counter
+import functools
 from typing import cast
 
 from mitmproxy import http
 
 from mcp_sod.errors import SodError, Withheld
-from mcp_sod.exchange import Exchange
+from mcp_sod.exchange import Exchange, Inspected
 from mcp_sod.masking.masks import masks_for
 from mcp_sod.masking.message import MaskedMessage
 from mcp_sod.masking.reply import KEPT, Reply, Stream
@@ -24,13 +24,11 @@ class Masking(Stage):
     @on_request
     async def request(self, exchange: Exchange, _flow: http.HTTPFlow) -> None:
         """Fill in what may be shown of the call."""
-        masks = masks_for(exchange.policy, _NOBODY)
-        exchange.redact = lambda text: masks.text(text, Counter())
-        call, body = cast("Call", exchange.call), exchange.request.body
-        if len(body) > LONG:
-            exchange.shown = await asyncio.to_thread(_shown, call, body, exchange)
+        exchange.redact = functools.cache(masks_for(exchange.policy, _NOBODY).redacted)
+        if len(exchange.request.body) > LONG:
+            await asyncio.to_thread(_inspect, exchange)
         else:
-            exchange.shown = _shown(call, body, exchange)
+            _inspect(exchange)
 
     @on_reply_head
     async def responseheaders(self, exchange: Exchange, flow: http.HTTPFlow) -> None:
@@ -74,8 +72,13 @@ def _reply(exchange: Exchange) -> Reply:
     return Reply(cast("Call", exchange.call), reader, record, exchange.visible_tool, depth)
 
 
-def _shown(call: Call, body: bytes, exchange: Exchange) -> str:
+def _inspect(exchange: Exchange) -> None:
+    """Sweep the call's texts, once for masks and rules alike, and make what may be shown of it."""
+    call = cast("Call", exchange.call)
+    texts = tuple(call.texts())
+    exchange.inspected = Inspected(texts, exchange.policy.sweep.suspects(text for _, text in texts))
+    masked = MaskedMessage(masks_for(exchange.policy, _NOBODY))
     try:
-        return MaskedMessage(masks_for(exchange.policy, _NOBODY)).message(body.decode(), call.message)[:KEPT]
+        exchange.shown = masked.text(exchange.request.body.decode(), call.message)[:KEPT]
     except SodError as error:
-        return f"[not shown: {error.sentence}]"
+        exchange.shown = f"[not shown: {error.sentence}]"

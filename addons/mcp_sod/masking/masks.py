@@ -5,11 +5,11 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-import regex
-
 from mcp_sod.policy.model import Mask
-from mcp_sod.policy.patterns import Detector, compile_regex, globs, plain_form
+from mcp_sod.policy.patterns import Detector, Sweep, globs, plain_form
 from mcp_sod.policy.policy import Policy
+
+type Suspects = frozenset[Detector]
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +18,7 @@ class CompiledMask:
 
     name: str
     detectors: tuple[Detector, ...]
-    field: Callable[[str], bool] | None
+    field: Callable[[str], bool]
     raw_for: frozenset[str]
 
     @property
@@ -32,48 +32,54 @@ class Masks:
     """The masks that apply to one reader."""
 
     masks: tuple[CompiledMask, ...]
+    sweep: Sweep
 
     def __bool__(self) -> bool:
         """Say whether anything is masked at all."""
         return bool(self.masks)
 
+    def suspects(self, texts: list[str]) -> Suspects:
+        """Return the detectors of these masks that may find something in one of the texts."""
+        found = self.sweep.suspects(texts)
+        return found.intersection(detector for mask in self.masks for detector in mask.detectors) if found else found
+
     def field(self, key: str) -> CompiledMask | None:
         """Return the mask that takes this field whole, if any."""
-        return next((mask for mask in self.masks if mask.field is not None and mask.field(key)), None)
+        return next((mask for mask in self.masks if mask.field(key)), None)
 
-    def finds(self, text: str) -> bool:
-        """Say whether any mask finds something in the text."""
-        return any(detector.found_in(text) for mask in self.masks for detector in mask.detectors)
+    def redacted(self, text: str) -> str:
+        """Return a single text, masked."""
+        suspects = self.suspects([text])
+        return self.text(text, suspects, Counter()) if suspects else text
 
-    def text(self, text: str, counts: Counter[str]) -> str:
-        """Return the text with what the masks find replaced by markers; `counts` learns how often."""
-        found = sorted(self._spans(text), key=lambda item: (item[0], -item[1]))
+    def text(self, text: str, suspects: Suspects, counts: Counter[str]) -> str:
+        """Return the text with what the suspects find replaced by markers; `counts` learns how often."""
+        found = sorted(self._spans(text, suspects), key=lambda item: (item[0], -item[1]))
         plain = plain_form(text)
-        if plain != text and len(list(self._spans(plain))) > len(found):
+        if plain != text and sum(1 for _ in self._spans(plain, suspects)) > len(found):
             # Hidden behind invisible or look-alike characters: no offsets to cut at, so the whole text goes.
             counts["hidden"] += 1
             return "[masked:hidden]"
         pieces, at = [], 0
         for start, end, mask in found:
-            if end <= at:
-                continue
             if start >= at:
                 pieces += [text[at:start], mask.marker]
                 counts[mask.name] += 1
-            at = end
+            at = max(at, end)
         return "".join([*pieces, text[at:]])
 
-    def _spans(self, text: str) -> Iterator[tuple[int, int, CompiledMask]]:
+    def _spans(self, text: str, suspects: Suspects) -> Iterator[tuple[int, int, CompiledMask]]:
         for mask in self.masks:
             for detector in mask.detectors:
-                for start, end in detector.spans(text):
-                    yield start, end, mask
+                if detector in suspects:
+                    for start, end in detector.spans(text):
+                        yield start, end, mask
 
 
 @functools.lru_cache(maxsize=256)
 def masks_for(policy: Policy, roles: frozenset[str]) -> Masks:
     """Return the masks that apply to a reader with these roles; with no role, all of them."""
-    return Masks(tuple(mask for mask in _compiled(policy) if mask.raw_for.isdisjoint(roles)))
+    return Masks(tuple(mask for mask in _compiled(policy) if mask.raw_for.isdisjoint(roles)), policy.sweep)
 
 
 @functools.lru_cache(maxsize=4)
@@ -82,21 +88,9 @@ def _compiled(policy: Policy) -> tuple[CompiledMask, ...]:
 
 
 def _compile(mask: Mask, policy: Policy) -> CompiledMask:
-    detectors = [policy.detector(name) for name in mask.detect]
-    if mask.regex:
-        detectors.append(Detector(mask.id, compile_regex(mask.regex), ()))
-    if mask.fields:
-        detectors.append(Detector(mask.id, _field_in_text(mask.fields), ()))
     return CompiledMask(
         name=mask.id,
-        detectors=tuple(detectors),
-        field=functools.lru_cache(maxsize=4096)(globs(mask.fields, fold=True)) if mask.fields else None,
+        detectors=policy.mask_detectors(mask),
+        field=functools.lru_cache(maxsize=4096)(globs(mask.fields, fold=True)),
         raw_for=frozenset(mask.raw_for),
     )
-
-
-def _field_in_text(fields: list[str]) -> regex.Pattern[str]:
-    """Return the pattern of `name: value` and `name=value` in free text; the match is the value alone."""
-    names = "|".join(regex.escape(field).replace(r"\*", r"[\w-]*").replace(r"\?", r"[\w-]") for field in fields)
-    value = r""""(?:[^"\\]|\\.)*+"|'(?:[^'\\]|\\.)*+'|[^\s,;&}\]"']++"""
-    return regex.compile(rf"""(?i)(?<![\w-])(?:{names})["']?\s*[:=]\s*\K(?:{value})""")

@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from mcp_sod.errors import Malformed, Withheld
-from mcp_sod.masking.masks import Masks
+from mcp_sod.masking.masks import Masks, Suspects
 from mcp_sod.wire.splice import splice
 from mcp_sod.wire.strict_json import Json, Path, dumps, parse_text
 
@@ -21,75 +21,121 @@ _OPAQUE: frozenset[Path] = frozenset({
 
 @dataclass(slots=True)
 class MaskedMessage:
-    """One message being masked: the changes so far, and how often each mask found something."""
+    """One message being masked, and how often each mask found something."""
 
     masks: Masks
     schemas: bool = False  # a tools/list answer: field names in its schemas are not values
     counts: Counter[str] = field(default_factory=Counter)
 
-    def message(self, text: str, value: Json) -> str:
-        """Return the masked text of a message; raises Withheld for what cannot be masked."""
-        return self._masked(text, value, 0) if self.masks else text
+    def text(self, text: str, value: Json) -> str:
+        """Return the masked text of a message, given with its value; raises Withheld for what cannot be masked."""
+        return self.level(text, value, 0) if self.masks else text
 
-    def _masked(self, text: str, value: Json, depth: int) -> str:
-        changes: dict[Path, str] = {}
-        self._walk((), value, changes, depth)
-        return splice(text, changes) if changes else text
+    def level(self, text: str, value: Json, depth: int) -> str:
+        """Mask one level: the message itself, or JSON that stands as text inside it."""
+        keys, leaves = _keys_and_leaves(value)
+        suspects = self.masks.suspects([*keys, *leaves])
+        if not (suspects or _worth_a_walk(self.masks, keys, leaves)):
+            return text
+        if any(suspect.found_in(key) for suspect in suspects for key in keys):
+            raise Withheld("The reply holds something sensitive in a place that cannot be masked (a key).")
+        walk = _Walk(self, suspects, depth)
+        walk.value((), value)
+        return splice(text, walk.changes) if walk.changes else text
 
-    def _walk(self, path: Path, value: Json, changes: dict[Path, str], depth: int) -> None:
+
+@dataclass(slots=True)
+class _Walk:
+    """The walk over one level, with the changes that it calls for."""
+
+    message: MaskedMessage
+    suspects: Suspects
+    depth: int
+    changes: dict[Path, str] = field(default_factory=dict)
+
+    def value(self, path: Path, value: Json) -> None:
         match value:
             case str():
-                masked = self._leaf(path, value, depth)
+                masked = self._leaf(path, value)
                 if masked != value:
-                    changes[path] = dumps(masked)
+                    self.changes[path] = dumps(masked)
             case list():
                 for index, item in enumerate(value):
-                    self._walk((*path, index), item, changes, depth)
+                    self.value((*path, index), item)
             case dict():
                 _no_binary(value)
                 for key, item in value.items():
-                    self._member((*path, key), key, item, changes, depth)
+                    self._member((*path, key), key, item)
 
-    def _member(self, path: Path, key: str, item: Json, changes: dict[Path, str], depth: int) -> None:
-        if self.masks.finds(key):
-            raise Withheld("The reply holds something sensitive in a place that cannot be masked (a key).")
-        mask = self.masks.field(key)
-        if mask is None or item is None or (depth == 0 and self._names_only(path)):
-            if key == "blob" and isinstance(item, str):
-                changes[path] = dumps(self._blob(item, depth))
-            else:
-                self._walk(path, item, changes, depth)
+    def _member(self, path: Path, key: str, item: Json) -> None:
+        mask = self.message.masks.field(key)
+        if mask is not None and item is not None and not self._names_only(path):
+            self.message.counts[mask.name] += 1
+            self.changes[path] = dumps(mask.marker)
+        elif key == "blob" and isinstance(item, str):
+            self.changes[path] = dumps(self._blob(item))
         else:
-            self.counts[mask.name] += 1
-            changes[path] = dumps(mask.marker)
+            self.value(path, item)
 
     def _names_only(self, path: Path) -> bool:
-        if path in _ENVELOPE:
-            return True
-        return self.schemas and path[:2] == ("result", "tools") and path[3:4] in (("inputSchema",), ("outputSchema",))
+        if self.depth > 0:
+            return False
+        schema = path[:2] == ("result", "tools") and path[3:4] in (("inputSchema",), ("outputSchema",))
+        return path in _ENVELOPE or (schema and self.message.schemas)
 
-    def _leaf(self, path: Path, text: str, depth: int) -> str:
-        if depth == 0 and path in _OPAQUE:
-            if self.masks.finds(text):
+    def _leaf(self, path: Path, text: str) -> str:
+        if self.depth == 0 and path in _OPAQUE:
+            if any(suspect.found_in(text) for suspect in self.suspects):
                 raise Withheld("The reply holds something sensitive in a place that cannot be masked.")
             return text
-        if text.lstrip(" \t\r\n")[:1] in ("{", "["):
+        if _may_be_json(text):
             try:
                 inner = parse_text(text)
             except Malformed:
-                return self.masks.text(text, self.counts)
-            if depth == NESTED_DEPTH:
-                raise Withheld(f"The reply holds JSON inside JSON more than {NESTED_DEPTH} times over.")
-            return self._masked(text, inner, depth + 1)
-        return self.masks.text(text, self.counts)
+                pass  # text that only looks like JSON
+            else:
+                return self._nested(text, inner)
+        return self.message.masks.text(text, self.suspects, self.message.counts) if self.suspects else text
 
-    def _blob(self, blob: str, depth: int) -> str:
+    def _nested(self, text: str, inner: Json) -> str:
+        if self.depth == NESTED_DEPTH:
+            raise Withheld(f"The reply holds JSON inside JSON more than {NESTED_DEPTH} times over.")
+        return self.message.level(text, inner, self.depth + 1)
+
+    def _blob(self, blob: str) -> str:
         try:
             text = base64.b64decode(blob, validate=True).decode("utf-8")
         except (binascii.Error, UnicodeDecodeError):
             raise Withheld("The reply holds binary content, which cannot be masked.") from None
-        masked = self._leaf((), text, max(depth, 1))
-        return blob if masked == text else base64.b64encode(masked.encode()).decode()
+        masked = self._nested(dumps([text]), [text])
+        return base64.b64encode(parse_text(masked)[0].encode()).decode()  # type: ignore[index,union-attr]
+
+
+def _keys_and_leaves(value: Json) -> tuple[set[str], list[str]]:
+    keys: set[str] = set()
+    leaves: list[str] = []
+    todo = [value]
+    while todo:
+        item = todo.pop()
+        if isinstance(item, str):
+            leaves.append(item)
+        elif isinstance(item, dict):
+            keys.update(item)
+            todo.extend(item.values())
+        elif isinstance(item, list):
+            todo.extend(item)
+    return keys, leaves
+
+
+def _worth_a_walk(masks: Masks, keys: set[str], leaves: list[str]) -> bool:
+    """Say whether there may be something to mask although no detector is a suspect."""
+    if not keys.isdisjoint(("blob", "data")) or any(masks.field(key) for key in keys):
+        return True
+    return any(_may_be_json(leaf) for leaf in leaves)
+
+
+def _may_be_json(text: str) -> bool:
+    return text[:64].lstrip(" \t\r\n")[:1] in ("{", "[")
 
 
 def _no_binary(value: dict[str, Json]) -> None:

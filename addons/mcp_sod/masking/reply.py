@@ -78,13 +78,13 @@ class Reply:
                 text = splice(text, changes)
                 checked = check_reply(parse_text(text, self._depth), self._call, streamed=streamed)
         listing = self._call.method == "tools/list"
-        delivered = MaskedMessage(self._reader, listing, self._counts).message(text, checked)
+        delivered = MaskedMessage(self._reader, listing, self._counts).text(text, checked)
         self._keep(delivered if self._record == self._reader else self._for_record(text, checked, listing))
         return delivered
 
     def _for_record(self, text: str, message: dict[str, Json], listing: bool) -> str:  # noqa: FBT001 (private)
         try:
-            return MaskedMessage(self._record, listing).message(text, message)
+            return MaskedMessage(self._record, listing).text(text, message)
         except Withheld as error:  # its reader may have it raw, the record may not
             return f"[not kept: {error.sentence}]"
 

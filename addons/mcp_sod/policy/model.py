@@ -6,12 +6,18 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from mcp_sod.policy.patterns import compile_regex
+from mcp_sod.policy.patterns import detector
 from mcp_sod.policy.units import Bytes, Seconds
+
+
+def _compiles(source: str) -> str:
+    detector("", source)
+    return source
+
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 Algorithm = Literal["ES256", "ES384", "ES512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "EdDSA"]
-Regex = Annotated[str, AfterValidator(lambda source: compile_regex(source).pattern)]
+Regex = Annotated[str, AfterValidator(_compiles)]
 
 
 class Part(BaseModel):
@@ -216,7 +222,7 @@ class Mask(Part):
     id: Name
     detect: list[str] = Field(default_factory=list)
     regex: Regex | None = None
-    fields: list[Annotated[str, Field(min_length=1)]] = Field(default_factory=list)
+    fields: list[Annotated[str, Field(pattern=r"^[A-Za-z0-9_.*?-]+$")]] = Field(default_factory=list)
     style: Literal["redact"] = "redact"
     raw_for: list[str] = Field(default_factory=list)
 

@@ -1,57 +1,121 @@
-"""Patterns of the policy, compiled once, searched with a time limit that fails closed.
+"""Patterns of the policy: what is looked for, in two lanes, and one sweep that finds out which are worth a look.
 
-The `regex` package is used because the standard `re` has no time-out: one catastrophic pattern in a policy
-must cost one refused call, not the gateway.
+RE2 takes every pattern that it can read, and searches in time linear in the text. What RE2 cannot say (look-around,
+back-references) goes to the `regex` package with a time limit that fails closed: one catastrophic pattern must cost
+one refused call, not the gateway.
 """
 
 import fnmatch
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
+import re2
 import regex
 
 from mcp_sod.errors import Unavailable
 
-TIME_LIMIT = 0.02  # seconds a search of a short text, and so how long the event loop is held at worst
-TIME_PER_CHARACTER = 2e-6  # seconds more; long texts are searched in a thread (see LONG)
+TIME_LIMIT = 0.02  # seconds a search of a short text in the second lane, and so how long the event loop is held
+TIME_PER_CHARACTER = 2e-6  # seconds more; long messages are searched in a thread
 LONG = 32 * 1024  # bytes or characters from which on a message is worth a thread
 MAX_PATTERN = 2_000  # characters; compiling has no time-out, so its input is bounded
 _INVISIBLE = dict.fromkeys([*range(0x200B, 0x2010), *range(0x202A, 0x202F), *range(0x2060, 0x2065), 0xFEFF, 0xAD])
+# Where a pattern speaks of the text's two ends, or takes flags back, searching joined texts could miss a match.
+_UNJOINABLE = re.compile(r"\\[AzZCQ]|\(\?[a-zA-Z]*-")
+
+type Span = tuple[int, int]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Detector:
-    """Something to look for in texts: a pattern, or any of some keywords (case-insensitive), or both."""
+    """Something to look for in texts.
+
+    `group` is the group of the pattern that counts. With `keywords`, one of them must be in the same text.
+    """
 
     name: str
-    pattern: regex.Pattern[str] | None
-    keywords: tuple[str, ...]
+    pattern: Any  # re2's or regex's compiled pattern
+    linear: bool
+    keywords: Any = None
+    group: int = 0
 
     def found_in(self, text: str) -> bool:
-        """Say whether the text holds it, as it stands or in its plain form (NFKC, no invisible characters)."""
-        return any(True for _ in self.spans(text)) or (
-            (plain := plain_form(text)) != text and any(True for _ in self.spans(plain))
-        )
+        """Say whether the text holds it, as it stands or in its plain form."""
+        return bool(self.spans(text)) or ((plain := plain_form(text)) != text and bool(self.spans(plain)))
 
-    def spans(self, text: str) -> Iterator[tuple[int, int]]:
-        """Yield (start, end) of what is found; raises Unavailable when the search takes too long."""
-        if self.keywords:
-            lowered = text.lower()
-            for word in self.keywords:
-                yield from _occurrences(word, lowered)
-        if self.pattern is not None:
-            try:
-                limit = TIME_LIMIT + TIME_PER_CHARACTER * len(text)
-                for match in self.pattern.finditer(text, timeout=limit, concurrent=len(text) > LONG):
-                    if match.end() > match.start():
-                        yield match.span()
-            except TimeoutError:
-                raise Unavailable(
-                    f"The pattern of {self.name} took longer than {limit * 1000:.0f} ms on this text.",
-                    hint="Simplify the pattern in the policy; until then such calls are refused.",
-                ) from None
+    def spans(self, text: str) -> list[Span]:
+        """Return (start, end) of what is found, in characters; raises Unavailable when the search takes too long."""
+        if self.keywords is not None and self.keywords.search(text) is None:
+            return []
+        if self.linear:
+            found = [match.span(self.group) for match in self.pattern.finditer(text)]
+        else:
+            found = self._limited(text)
+        return [(start, end) for start, end in found if end > start >= 0]
+
+    def _limited(self, text: str) -> list[Span]:
+        limit = TIME_LIMIT + TIME_PER_CHARACTER * len(text)
+        matches = self.pattern.finditer(text, timeout=limit, concurrent=len(text) > LONG)
+        try:
+            return [match.span(self.group) for match in matches]
+        except TimeoutError:
+            raise Unavailable(
+                f"The pattern of {self.name} took longer than {limit * 1000:.0f} ms on this text.",
+                hint="Simplify the pattern in the policy; until then such calls are refused.",
+            ) from None
+
+    def clue(self) -> str | None:
+        """Return a pattern for RE2 that is in every text which this detector finds something in; None if unknown."""
+        source = self.keywords or (self.pattern if self.linear else None)
+        if source is None or _UNJOINABLE.search(source.pattern):
+            return None
+        return f"(?m:{source.pattern})"
+
+
+class Sweep:
+    """Searches all texts of a message at once for the clues of many detectors."""
+
+    def __init__(self, detectors: Iterable[Detector]) -> None:
+        """Detectors without a clue are suspects in every message."""
+        clues = [(detector, detector.clue()) for detector in detectors]
+        self._always = frozenset(detector for detector, clue in clues if clue is None)
+        self._clued = [detector for detector, clue in clues if clue is not None]
+        self._filter = re2.Filter()
+        for _, clue in clues:
+            if clue is not None:
+                self._filter.Add(clue, _OPTIONS)
+        if self._clued:
+            self._filter.Compile()
+
+    def suspects(self, texts: Iterable[str]) -> frozenset[Detector]:
+        """Return the detectors that may find something in one of the texts; the others will find nothing.
+
+        A match inside one text is a match inside the joined ones: a line end stands between them, and `^` and `$`
+        match there.
+        """
+        if not self._clued:
+            return self._always
+        joined = "\n".join(texts)
+        plain = plain_form(joined)
+        found = self._filter.Match(joined if plain is joined else f"{joined}\n{plain}")
+        return self._always.union(self._clued[index] for index in found) if found else self._always
+
+
+def detector(name: str, pattern: str | None, keywords: Iterable[str] = (), group: int = 0) -> Detector:
+    """Return a compiled detector; keywords alone are what is looked for. Raises ValueError with a sentence."""
+    words = "|".join(re2.escape(word) for word in keywords)
+    if pattern is None:
+        return Detector(name, _linear(f"(?i:{words})"), linear=True)
+    if len(pattern) > MAX_PATTERN:
+        raise ValueError(f"is longer than {MAX_PATTERN} characters: split it into several patterns")
+    required = _linear(f"(?i:{words})") if words else None
+    linear = _linear(pattern)
+    made = Detector(name, linear or _limited(pattern), linear is not None, required, group)
+    if made.pattern.search("") is not None:
+        raise ValueError("matches the empty text, so it would match everything: make a part of it required")
+    return made
 
 
 def plain_form(text: str) -> str:
@@ -59,19 +123,6 @@ def plain_form(text: str) -> str:
     if text.isascii():
         return text
     return unicodedata.normalize("NFKC", text.translate(_INVISIBLE))
-
-
-def compile_regex(source: str) -> regex.Pattern[str]:
-    """Compile a pattern of the policy; raises ValueError with a sentence."""
-    if len(source) > MAX_PATTERN:
-        raise ValueError(f"is longer than {MAX_PATTERN} characters: split it into several patterns")
-    try:
-        compiled = regex.compile(source)
-    except regex.error as error:
-        raise ValueError(f"is not a regular expression: {error}") from None
-    if compiled.search("") is not None:
-        raise ValueError("matches the empty text, so it would match everything: make a part of it required")
-    return compiled
 
 
 def globs(patterns: Iterable[str], *, fold: bool = False) -> Callable[[str], bool]:
@@ -85,8 +136,25 @@ def globs(patterns: Iterable[str], *, fold: bool = False) -> Callable[[str], boo
     return lambda name: match(name) is not None
 
 
-def _occurrences(word: str, lowered: str) -> Iterator[tuple[int, int]]:
-    at = lowered.find(word)
-    while at >= 0:
-        yield at, at + len(word)
-        at = lowered.find(word, at + len(word))
+def _options() -> Any:
+    options = re2.Options()
+    options.log_errors = False  # a pattern could quote a secret
+    options.max_mem = 64 << 20
+    return options
+
+
+_OPTIONS = _options()
+
+
+def _linear(pattern: str) -> Any | None:
+    try:
+        return re2.compile(pattern, _OPTIONS)
+    except re2.error:
+        return None
+
+
+def _limited(pattern: str) -> Any:
+    try:
+        return regex.compile(pattern)
+    except regex.error as error:
+        raise ValueError(f"is not a regular expression: {error}") from None

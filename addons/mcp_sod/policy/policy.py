@@ -1,15 +1,14 @@
-"""A policy in force: the validated document, and where it came from."""
+"""A policy in force: the validated document, what it looks for compiled, and where it came from."""
 
+import re
 from pathlib import Path
 
-from mcp_sod.policy.model import Audit, Document, Gateway
-from mcp_sod.policy.patterns import Detector, compile_regex
+from mcp_sod.policy.model import Audit, Document, Gateway, Mask, Rule
+from mcp_sod.policy.patterns import Detector, Sweep, detector
 
 
 class Policy:
-    """A validated policy: the document, where it came from, and its digest (hex SHA-256 of its files)."""
-
-    __slots__ = ("base", "digest", "document", "folder", "identity_file")
+    """A validated policy. Its digest is the hex SHA-256 of its files; relative paths in it start from `base`."""
 
     def __init__(self, document: Document, folder: Path, digest: str, identity_file: Path) -> None:
         """`identity_file` is the file to edit when no identity provider is configured."""
@@ -18,6 +17,11 @@ class Policy:
         self.base = folder.parent
         self.digest = digest
         self.identity_file = identity_file
+        named = {name: detector(name, part.regex, part.keywords) for name, part in document.detectors.items()}
+        self._of_rules = {rule.id: _rule_detectors(rule, named) for rule in document.rules}
+        self._of_masks = {mask.id: _mask_detectors(mask, named) for mask in document.masking}
+        used = [*self._of_rules.values(), *self._of_masks.values()]
+        self.sweep = Sweep(dict.fromkeys(found for detectors in used for found in detectors))
 
     @property
     def gateway(self) -> Gateway:
@@ -34,8 +38,29 @@ class Policy:
         """The state folder; a relative one stands beside the policy folder."""
         return (self.base / self.document.gateway.state).resolve()
 
-    def detector(self, name: str) -> Detector:
-        """Return a named detector, compiled."""
-        part = self.document.detectors[name]
-        pattern = compile_regex(part.regex) if part.regex else None
-        return Detector(name, pattern, tuple(word.lower() for word in part.keywords))
+    def rule_detectors(self, rule: Rule) -> tuple[Detector, ...]:
+        """Return what a rule looks for."""
+        return self._of_rules[rule.id]
+
+    def mask_detectors(self, mask: Mask) -> tuple[Detector, ...]:
+        """Return what a mask looks for in values."""
+        return self._of_masks[mask.id]
+
+
+def _rule_detectors(rule: Rule, named: dict[str, Detector]) -> tuple[Detector, ...]:
+    own = [detector(rule.id, rule.regex, rule.keywords)] if rule.regex or rule.keywords else []
+    return (*(named[name] for name in rule.detect), *own)
+
+
+def _mask_detectors(mask: Mask, named: dict[str, Detector]) -> tuple[Detector, ...]:
+    own = [detector(mask.id, mask.regex)] if mask.regex else []
+    if mask.fields:
+        own.append(detector(mask.id, _field_in_text(mask.fields), group=1))
+    return (*(named[name] for name in mask.detect), *own)
+
+
+def _field_in_text(fields: list[str]) -> str:
+    """Return the pattern of `name: value` and `name=value` in free text; its group 1 is the value alone."""
+    names = "|".join(re.escape(field).replace(r"\*", r"[\w-]*").replace(r"\?", r"[\w-]") for field in fields)
+    value = r""""(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|[^\s,;&}\]"']+"""
+    return rf"""(?i)(?:^|[^\w-])(?:{names})["']?\s*[:=]\s*({value})"""

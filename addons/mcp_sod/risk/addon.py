@@ -21,9 +21,10 @@ class Risk(Stage):
         """Fill in findings and verdict."""
         call, upstream = cast("Call", exchange.call), cast("str", exchange.upstream_name)
         if len(exchange.request.body) > LONG:
-            exchange.findings = await asyncio.to_thread(findings, exchange.policy, call, upstream)
+            found = await asyncio.to_thread(findings, exchange.policy, call, upstream, exchange.inspected)
         else:
-            exchange.findings = findings(exchange.policy, call, upstream)
+            found = findings(exchange.policy, call, upstream, exchange.inspected)
+        exchange.findings = found
         exchange.verdict = verdict(exchange.policy, exchange.findings)
         if isinstance(exchange.verdict, Deny):
             rules = ", ".join(exchange.verdict.rules)

@@ -6,17 +6,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from mcp_sod.errors import Unavailable
-from mcp_sod.exchange import Allow, Deny, Finding, Hold, Verdict
+from mcp_sod.exchange import Allow, Deny, Finding, Hold, Inspected, Verdict
 from mcp_sod.policy.model import Approval, Rule
-from mcp_sod.policy.patterns import Detector, compile_regex, globs
+from mcp_sod.policy.patterns import Detector, globs
 from mcp_sod.policy.policy import Policy
 from mcp_sod.wire.mcp import Call
 from mcp_sod.wire.strict_json import Path, pointer
 
 BUDGET = 0.1  # seconds for all rules over one call of the usual size
 BUDGET_PER_CHARACTER = 1e-5  # seconds more
-
-type Text = tuple[Path, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +32,13 @@ class CompiledRule:
         """Say whether `where` names this call."""
         return self.upstream(upstream) and self.method(call.method) and self.tool(call.tool or "")
 
-    def place(self, texts: list[Text]) -> Path | None:
+    def place(self, inspected: Inspected) -> Path | None:
         """Return where the first match is; the root where the rule looks for nothing but the call itself."""
         if not self.detectors:
             return ()
-        for path, text in texts:
-            if self._looks_at(path) and any(detector.found_in(text) for detector in self.detectors):
+        suspects = inspected.suspects.intersection(self.detectors)
+        for path, text in inspected.texts if suspects else ():
+            if self._looks_at(path) and any(detector.found_in(text) for detector in suspects):
                 return path
         return None
 
@@ -47,9 +46,9 @@ class CompiledRule:
         return not self.at or any(_same_place(path, prefix) for prefix in self.at)
 
 
-def findings(policy: Policy, call: Call, upstream: str) -> tuple[Finding, ...]:
+def findings(policy: Policy, call: Call, upstream: str, inspected: Inspected) -> tuple[Finding, ...]:
     """Return what the rules find in the call; raises Unavailable when looking takes too long."""
-    return tuple(_found(policy, call, upstream))
+    return tuple(_found(policy, call, upstream, inspected))
 
 
 def verdict(policy: Policy, found: tuple[Finding, ...]) -> Verdict:
@@ -72,12 +71,10 @@ def place(path: Path) -> str:
     return "call:"
 
 
-def _found(policy: Policy, call: Call, upstream: str) -> Iterator[Finding]:
-    concerned = [rule for rule in compiled(policy) if rule.concerns(call, upstream)]
-    texts = list(call.texts()) if concerned else []
-    until = time.monotonic() + BUDGET + BUDGET_PER_CHARACTER * sum(len(text) for _, text in texts)
-    for rule in concerned:
-        where = rule.place(texts)
+def _found(policy: Policy, call: Call, upstream: str, inspected: Inspected) -> Iterator[Finding]:
+    until = time.monotonic() + BUDGET + BUDGET_PER_CHARACTER * inspected.size
+    for rule in compiled(policy):
+        where = rule.place(inspected) if rule.concerns(call, upstream) else None
         if where is not None:
             yield Finding(rule.rule.id, rule.rule.severity, rule.rule.action, place(where))
         if time.monotonic() > until:
@@ -91,14 +88,10 @@ def compiled(policy: Policy) -> tuple[CompiledRule, ...]:
 
 
 def _compiled(rule: Rule, policy: Policy) -> CompiledRule:
-    detectors = [policy.detector(name) for name in rule.detect]
-    if rule.regex or rule.keywords:
-        pattern = compile_regex(rule.regex) if rule.regex else None
-        detectors.append(Detector(rule.id, pattern, tuple(word.lower() for word in rule.keywords)))
     where = rule.where
     return CompiledRule(
         rule=rule,
-        detectors=tuple(detectors),
+        detectors=policy.rule_detectors(rule),
         upstream=globs(where.upstreams or ["*"]),
         method=globs(where.methods or ["*"]),
         tool=globs(where.tools or ["*"]),

@@ -15,7 +15,7 @@ type Json = None | bool | int | Decimal | str | list[Json] | dict[str, Json]
 type Path = tuple[str | int, ...]
 
 MAX_DEPTH = 64
-_SURROGATE_ESCAPE = re.compile(rb"\\u[dD][89a-fA-F]")
+_SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 def parse(raw: bytes, max_depth: int = MAX_DEPTH) -> Json:
@@ -28,10 +28,7 @@ def parse(raw: bytes, max_depth: int = MAX_DEPTH) -> Json:
         text = raw.decode("utf-8")
     except UnicodeDecodeError:
         raise Malformed("The message is not UTF-8.", hint="Send UTF-8 without a byte-order mark.") from None
-    value = parse_text(text, max_depth)
-    if _SURROGATE_ESCAPE.search(raw) is not None:
-        _no_lone_surrogates(value)
-    return value
+    return parse_text(text, max_depth)
 
 
 def parse_text(text: str, max_depth: int = MAX_DEPTH) -> Json:
@@ -47,6 +44,8 @@ def parse_text(text: str, max_depth: int = MAX_DEPTH) -> Json:
     # A value cannot be nested deeper than it has brackets; most messages need no walk.
     if text.count("[") + text.count("{") > max_depth and _deeper_than(value, max_depth):
         raise _too_deep(max_depth)
+    if _SURROGATE_ESCAPE.search(text) is not None:
+        _no_lone_surrogates(value)
     return value
 
 
