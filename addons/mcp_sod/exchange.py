@@ -10,7 +10,7 @@ from mcp_sod.policy.model import Approval, Upstream
 from mcp_sod.policy.patterns import Detector
 from mcp_sod.policy.policy import Policy
 from mcp_sod.wire.mcp import Call
-from mcp_sod.wire.strict_json import Path
+from mcp_sod.wire.strict_json import Texts
 
 
 class Journal(Protocol):
@@ -71,13 +71,9 @@ class Finding:
 class Inspected:
     """The decoded texts of a message with their places, and the detectors that may find something in one of them."""
 
-    texts: tuple[tuple[Path, str], ...]
+    texts: Texts
     suspects: frozenset[Detector]
-
-    @property
-    def size(self) -> int:
-        """Characters in all."""
-        return sum(len(text) for _, text in self.texts)
+    size: int  # bytes of the message
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +133,7 @@ class Exchange:
     upstream_name: str | None = None
     upstream: Upstream | None = None
     call: Call | None = None
-    inspected: Inspected = Inspected((), frozenset())
+    inspected: Inspected = Inspected(Texts([], []), frozenset(), 0)
     principal: Principal | None = None
     roles: frozenset[str] = frozenset()
     visible_tool: Callable[[str], bool] | None = None
@@ -145,6 +141,7 @@ class Exchange:
     verdict: Verdict = Undecided()
     redact: Callable[[str], str] = field(default=lambda _text: "[not shown]")
     digest: str | None = None
+    intent: dict[str, object] = field(default_factory=dict)  # the facts as they were when the call left
     ticket: str | None = None
     reply_kind: ReplyKind = "other"
     shown: str = ""  # the call as approvers and records may see it: masked

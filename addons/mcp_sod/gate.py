@@ -143,7 +143,7 @@ class Gate:
 
     def requestheaders(self, flow: http.HTTPFlow) -> None:
         """Close the door before anything else happens to the flow."""
-        flow.response = _closed()
+        flow.response = _DOOR
         self._passages[flow] = Passage()
         flow.request.stream = False
 
@@ -244,7 +244,7 @@ def request_digest(request: http.Request) -> bytes:
     """Return the SHA-256 of all that decides what an upstream receives, and where."""
     head = repr((
         request.method, request.scheme, request.host, request.port, request.path, request.authority,
-        request.http_version, request.headers.fields, getattr(request.data.trailers, "fields", None),
+        request.http_version, request.headers.fields, None if request.trailers is None else request.trailers.fields,
     ))  # fmt: skip
     return hashlib.sha256(head.encode() + b"\0" + (request.raw_content or b"")).digest()
 
@@ -293,6 +293,9 @@ def _instead(answer: http.Response) -> Callable[[bytes], object]:
 def _closed() -> http.Response:
     """Return the answer that stands on every flow until a stage has something better to say."""
     return http.Response.make(503, b'{"error":"refused by the gateway"}', {"content-type": "application/json"})
+
+
+_DOOR = _closed()  # on every flow at first; making one anew costs more than most stages
 
 
 def _answer(exchange: Exchange, refusal: Refusal) -> http.Response:

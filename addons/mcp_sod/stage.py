@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 
 from mcp_sod.errors import Refusal, Unavailable
 from mcp_sod.exchange import Exchange
-from mcp_sod.gate import Flow, Gate
+from mcp_sod.gate import Flow, Gate, Passage
 
 logger = logging.getLogger("mcp_sod")
 
@@ -30,7 +30,7 @@ def on_request[S: Stage](step: Step[S]) -> Hook[S]:
     async def hook(stage: S, flow: Flow) -> None:
         passage = stage.gate.passage(flow)
         if passage.answer is None and not flow.error:
-            await _guarded(stage, step, flow)
+            await _guarded(stage, step, flow, passage)
 
     return hook
 
@@ -41,7 +41,7 @@ def on_reply[S: Stage](step: Step[S]) -> Hook[S]:
     async def hook(stage: S, flow: Flow) -> None:
         passage = stage.gate.passage(flow)
         if passage.sent and passage.answer is None:
-            await _guarded(stage, step, flow)
+            await _guarded(stage, step, flow, passage)
 
     return hook
 
@@ -52,15 +52,15 @@ def on_reply_head[S: Stage](step: Step[S]) -> Hook[S]:
     async def hook(stage: S, flow: Flow) -> None:
         passage = stage.gate.passage(flow)
         if passage.sent and passage.answer is None:
-            await _guarded(stage, step, flow, head=True)
+            await _guarded(stage, step, flow, passage, head=True)
 
     return hook
 
 
-async def _guarded[S: Stage](stage: S, step: Step[S], flow: Flow, *, head: bool = False) -> None:
+async def _guarded[S: Stage](stage: S, step: Step[S], flow: Flow, passage: Passage, *, head: bool = False) -> None:
     """Run a step at the chain's edge: whatever goes wrong in it is a refusal."""
     try:
-        await step(stage, stage.gate.exchange(flow), flow)
+        await step(stage, passage.exchange or stage.gate.exchange(flow), flow)
     except Refusal as refusal:
         await stage.gate.refuse(flow, refusal, head=head)
     except Exception as error:  # noqa: BLE001 (the chain's edge: everything unforeseen denies)

@@ -39,8 +39,8 @@ async def log_of(state: Path, store: Store, sizes: Sequence[int], gateway: str =
             await journal.write(
                 "forwarded" if seq % 2 else "denied", ref=f"r-{seq}", principal={"subject": "alice"}, text="é\n<b>"
             )
-        await shipper.flush()
-        assert shipper.failing is None
+        while shipper.backlog:  # after a crash there may be more than one farewell takes
+            await shipper.flush()
     await journal.close()
     return journal.public_key.read_text()
 

@@ -48,9 +48,10 @@ class S3Store:
         A try fails within seconds and is not repeated here: whoever puts keeps its own schedule.
         """
         with _plainly(bucket):
-            client = boto3.client("s3", endpoint_url=endpoint, config=_config("auto"))
+            session = boto3.session.Session()  # not the default one, which keeps the first identity that it met
+            client = session.client("s3", endpoint_url=endpoint, config=_config("auto"))
             if not client.meta.endpoint_url.endswith((".amazonaws.com", ".amazonaws.com.cn")):
-                client = boto3.client("s3", endpoint_url=endpoint, config=_config("path"))
+                client = session.client("s3", endpoint_url=endpoint, config=_config("path"))
         return cls(client, bucket, prefix, days=days, mode=mode)
 
     @property

@@ -73,8 +73,8 @@ class Verifier:
 def _key_files_are_there(policy: Policy) -> None:
     for issuer in policy.document.identity:
         if issuer.keys.file is not None and not (file := policy.base / issuer.keys.file).is_file():
-            raise PolicyError(f"The key file {file} of issuer {issuer.issuer} is not there.",
-                              hint=f"Put the issuer's JWKS there, or correct keys: in {policy.identity_file.name}.")  # fmt: skip
+            hint = f"Put the issuer's JWKS there, or correct keys: in {policy.identity_file.name}."
+            raise PolicyError(f"The key file {file} of issuer {issuer.issuer} is not there.", hint=hint)
 
 
 def bearer(authorization: list[str]) -> str:

@@ -6,7 +6,7 @@ from mitmproxy import http
 
 from mcp_sod.errors import Malformed
 from mcp_sod.exchange import Exchange
-from mcp_sod.intake.admission import admit, kept_reply_header, reply_kind
+from mcp_sod.intake.admission import KEPT_REPLY_HEADERS, admit, reply_kind
 from mcp_sod.stage import Stage, on_reply_head, on_request
 
 
@@ -24,8 +24,6 @@ class Intake(Stage):
     async def responseheaders(self, exchange: Exchange, flow: http.HTTPFlow) -> None:
         """Fill in the reply's kind and drop headers that are not known."""
         response = cast("http.Response", flow.response)
-        headers = {name.lower(): response.headers[name] for name in response.headers}
-        exchange.reply_kind = reply_kind(response.status_code, headers)
-        response.headers = http.Headers(
-            [(name, value) for name, value in response.headers.fields if kept_reply_header(name.decode("latin-1"))]
-        )
+        fields = [(name.lower(), value) for name, value in response.headers.fields]
+        exchange.reply_kind = reply_kind(response.status_code, fields)
+        response.headers.fields = tuple((name, value) for name, value in fields if name in KEPT_REPLY_HEADERS)

@@ -1,7 +1,6 @@
 """What a request must be before anyone asks who sent it: for a listed upstream, and understood in one way."""
 
 import functools
-from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 from mcp_sod.errors import Malformed, Misdirected, Unlisted, Unsupported, Withheld, WrongMethod
@@ -12,9 +11,10 @@ from mcp_sod.wire.mcp import Call, read_call
 
 _KINDS: dict[str, ReplyKind] = {"application/json": "json", "text/event-stream": "events", "": "empty"}
 _PORTS = {"http": 80, "https": 443}
-_KEPT_REPLY_HEADERS = frozenset({
-    "allow", "cache-control", "content-length", "content-type", "date", "mcp-protocol-version", "mcp-session-id",
-    "retry-after",
+# A header that is not known could carry text past the masks.
+KEPT_REPLY_HEADERS = frozenset({
+    b"allow", b"cache-control", b"content-length", b"content-type", b"date", b"mcp-protocol-version",
+    b"mcp-session-id", b"retry-after",
 })  # fmt: skip
 
 
@@ -30,24 +30,27 @@ def admit(request: Request, policy: Policy) -> tuple[str, Upstream, Call]:
     return name, upstream, read_call(_mcp_headers(request), request.body, limits.depth)
 
 
-def reply_kind(status: int, headers: Mapping[str, str]) -> ReplyKind:
-    """Return what the reply claims to be: json, events, empty or other; raises Withheld for what is not read here.
+def reply_kind(status: int, fields: list[tuple[bytes, bytes]]) -> ReplyKind:
+    """Return what the reply claims to be; raises Withheld for what is not read here.
 
-    `headers`: names in lower case, repeated ones joined by a comma.
+    `fields`: its headers, names in lower case.
     """
     if status < 200:
         raise Withheld("The upstream wanted to switch protocols.")
-    if headers.get("content-encoding", "identity").strip().lower() != "identity":
+    if any(value.strip().lower() != b"identity" for name, value in fields if name == b"content-encoding"):
         raise Withheld("The upstream compressed its reply although it was asked not to.")
-    media, _, parameters = headers.get("content-type", "").partition(";")
-    if parameters.strip().lower().replace('"', "") not in ("", "charset=utf-8"):
+    kinds = [value for name, value in fields if name == b"content-type"]
+    if len(kinds) > 1:
         return "other"
-    return _KINDS.get(media.strip().lower(), "other")
+    return _kind(kinds[0] if kinds else b"")
 
 
-def kept_reply_header(name: str) -> bool:
-    """Say whether a reply's header is delivered: one that is not known could carry text past the masks."""
-    return name.lower() in _KEPT_REPLY_HEADERS
+@functools.lru_cache(maxsize=64)
+def _kind(content_type: bytes) -> ReplyKind:
+    media, _, parameters = content_type.decode("latin-1").lower().partition(";")
+    if parameters.strip().replace('"', "") not in ("", "charset=utf-8"):
+        return "other"
+    return _KINDS.get(media.strip(), "other")
 
 
 @functools.lru_cache(maxsize=4)
@@ -93,20 +96,26 @@ def _authority(host: str, url: str) -> tuple[str, int] | None:
 
 
 def _plain_headers(request: Request) -> None:
+    once: dict[str, str] = {}
     for name, value in request.headers:
-        if not value.isprintable() or not value.isascii():
+        if not (value.isascii() and value.isprintable()):
             raise Malformed("A header holds characters that are read in more than one way.")
-        if name in ("upgrade", "trailer", "x-http-method-override"):
+        if name in _REFUSED_HEADERS:
             raise Malformed(f"The header {name} is not accepted here.")
-    if len(request.header("host")) > 1:
-        raise Malformed("There is more than one Host header.")
-    if [value.strip().lower() for value in request.header("content-encoding")] not in ([], ["identity"]):
+        if name in once and (name in _SINGLE_HEADERS or name.startswith("mcp-")):
+            raise Malformed(f"The header {name} is given twice.")
+        once[name] = value
+    if once.get("content-encoding", "identity").strip().lower() != "identity":
         raise Unsupported("Only Content-Encoding: identity is read here.", hint="Send the body uncompressed.")
-    kinds = request.header("content-type")
-    if len(kinds) != 1 or not _is_json(kinds[0]):
+    if not _is_json(once.get("content-type", "")):
         raise Unsupported("MCP messages are sent as Content-Type: application/json.")
 
 
+_REFUSED_HEADERS = frozenset({"upgrade", "trailer", "x-http-method-override"})
+_SINGLE_HEADERS = frozenset({"host", "content-type", "content-encoding", "content-length"})
+
+
+@functools.lru_cache(maxsize=64)
 def _is_json(content_type: str) -> bool:
     media, _, parameters = content_type.partition(";")
     if media.strip().lower() != "application/json":
@@ -115,10 +124,4 @@ def _is_json(content_type: str) -> bool:
 
 
 def _mcp_headers(request: Request) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for name, value in request.headers:
-        if name.startswith("mcp-"):
-            if name in found:
-                raise Malformed("An Mcp header is given twice.")
-            found[name] = value
-    return found
+    return {name: value for name, value in request.headers if name.startswith("mcp-")}

@@ -12,6 +12,7 @@ from mcp_sod.masking.masks import masks_for
 from mcp_sod.masking.message import MaskedMessage
 from mcp_sod.masking.reply import KEPT, Reply, Stream
 from mcp_sod.policy.patterns import LONG
+from mcp_sod.policy.policy import Policy
 from mcp_sod.stage import Stage, on_reply, on_reply_head, on_request
 from mcp_sod.wire.mcp import Call, refusal_body
 
@@ -24,7 +25,7 @@ class Masking(Stage):
     @on_request
     async def request(self, exchange: Exchange, _flow: http.HTTPFlow) -> None:
         """Fill in what may be shown of the call."""
-        exchange.redact = functools.cache(masks_for(exchange.policy, _NOBODY).redacted)
+        exchange.redact = functools.partial(_redacted, exchange.policy)
         if len(exchange.request.body) > LONG:
             await asyncio.to_thread(_inspect, exchange)
         else:
@@ -72,13 +73,19 @@ def _reply(exchange: Exchange) -> Reply:
     return Reply(cast("Call", exchange.call), reader, record, exchange.visible_tool, depth)
 
 
+@functools.lru_cache(maxsize=1024)
+def _redacted(policy: Policy, text: str) -> str:
+    return masks_for(policy, _NOBODY).redacted(text)
+
+
 def _inspect(exchange: Exchange) -> None:
     """Sweep the call's texts, once for masks and rules alike, and make what may be shown of it."""
     call = cast("Call", exchange.call)
-    texts = tuple(call.texts())
-    exchange.inspected = Inspected(texts, exchange.policy.sweep.suspects(text for _, text in texts))
-    masked = MaskedMessage(masks_for(exchange.policy, _NOBODY))
+    found = call.texts()
+    exchange.inspected = Inspected(found, exchange.policy.sweep.suspects(found.plain()), len(exchange.request.body))
+    message = MaskedMessage(masks_for(exchange.policy, _NOBODY))
     try:
-        exchange.shown = masked.text(exchange.request.body.decode(), call.message)[:KEPT]
+        body = exchange.request.body.decode()
+        exchange.shown = message.text(body, call.message, found, exchange.inspected.suspects)[:KEPT]
     except SodError as error:
         exchange.shown = f"[not shown: {error.sentence}]"

@@ -38,18 +38,21 @@ class Masks:
         """Say whether anything is masked at all."""
         return bool(self.masks)
 
-    def suspects(self, texts: list[str]) -> Suspects:
-        """Return the detectors of these masks that may find something in one of the texts."""
-        found = self.sweep.suspects(texts)
-        return found.intersection(detector for mask in self.masks for detector in mask.detectors) if found else found
+    def concerned(self, suspects: Suspects) -> Suspects:
+        """Return those of the suspects that these masks look for."""
+        mine = (detector for mask in self.masks for detector in mask.detectors)
+        return suspects.intersection(mine) if suspects else suspects
 
     def field(self, key: str) -> CompiledMask | None:
         """Return the mask that takes this field whole, if any."""
-        return next((mask for mask in self.masks if mask.field(key)), None)
+        for mask in self.masks:
+            if mask.field(key):
+                return mask
+        return None
 
     def redacted(self, text: str) -> str:
         """Return a single text, masked."""
-        suspects = self.suspects([text])
+        suspects = self.concerned(self.sweep.suspects([text]))
         return self.text(text, suspects, Counter()) if suspects else text
 
     def text(self, text: str, suspects: Suspects, counts: Counter[str]) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from mcp_sod.errors import Malformed, Withheld
 from mcp_sod.masking.masks import Masks, Suspects
 from mcp_sod.wire.splice import splice
-from mcp_sod.wire.strict_json import Json, Path, dumps, parse_text
+from mcp_sod.wire.strict_json import Json, Path, Texts, dumps, parse_text, texts
 
 NESTED_DEPTH = 3  # how often JSON may stand as text inside JSON
 _ENVELOPE: frozenset[Path] = frozenset((name,) for name in ("jsonrpc", "id", "method", "params", "result", "error"))
@@ -27,17 +27,22 @@ class MaskedMessage:
     schemas: bool = False  # a tools/list answer: field names in its schemas are not values
     counts: Counter[str] = field(default_factory=Counter)
 
-    def text(self, text: str, value: Json) -> str:
-        """Return the masked text of a message, given with its value; raises Withheld for what cannot be masked."""
-        return self.level(text, value, 0) if self.masks else text
+    def text(self, text: str, value: Json, found: Texts | None = None, suspects: Suspects | None = None) -> str:
+        """Return the masked text of a message, given with its value; raises Withheld for what cannot be masked.
 
-    def level(self, text: str, value: Json, depth: int) -> str:
+        `found` and `suspects`: the value's texts and what a sweep over them found, where they are known already.
+        """
+        return self.level(text, value, 0, found, suspects) if self.masks else text
+
+    def level(
+        self, text: str, value: Json, depth: int, found: Texts | None = None, suspects: Suspects | None = None
+    ) -> str:
         """Mask one level: the message itself, or JSON that stands as text inside it."""
-        keys, leaves = _keys_and_leaves(value)
-        suspects = self.masks.suspects([*keys, *leaves])
-        if not (suspects or _worth_a_walk(self.masks, keys, leaves)):
+        found = texts(value) if found is None else found
+        suspects = self.masks.concerned(self.masks.sweep.suspects(found.plain()) if suspects is None else suspects)
+        if not (suspects or _worth_a_walk(self.masks, found)):
             return text
-        if any(suspect.found_in(key) for suspect in suspects for key in keys):
+        if any(suspect.found_in(key) for suspect in suspects for _, key in found.keys):
             raise Withheld("The reply holds something sensitive in a place that cannot be masked (a key).")
         walk = _Walk(self, suspects, depth)
         walk.value((), value)
@@ -111,27 +116,11 @@ class _Walk:
         return base64.b64encode(parse_text(masked)[0].encode()).decode()  # type: ignore[index,union-attr]
 
 
-def _keys_and_leaves(value: Json) -> tuple[set[str], list[str]]:
-    keys: set[str] = set()
-    leaves: list[str] = []
-    todo = [value]
-    while todo:
-        item = todo.pop()
-        if isinstance(item, str):
-            leaves.append(item)
-        elif isinstance(item, dict):
-            keys.update(item)
-            todo.extend(item.values())
-        elif isinstance(item, list):
-            todo.extend(item)
-    return keys, leaves
-
-
-def _worth_a_walk(masks: Masks, keys: set[str], leaves: list[str]) -> bool:
+def _worth_a_walk(masks: Masks, found: Texts) -> bool:
     """Say whether there may be something to mask although no detector is a suspect."""
-    if not keys.isdisjoint(("blob", "data")) or any(masks.field(key) for key in keys):
+    if any(key in ("blob", "data") or masks.field(key) for _, key in found.keys):
         return True
-    return any(_may_be_json(leaf) for leaf in leaves)
+    return any(_may_be_json(leaf) for _, leaf in found.leaves)
 
 
 def _may_be_json(text: str) -> bool:

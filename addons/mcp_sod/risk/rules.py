@@ -14,7 +14,7 @@ from mcp_sod.wire.mcp import Call
 from mcp_sod.wire.strict_json import Path, pointer
 
 BUDGET = 0.1  # seconds for all rules over one call of the usual size
-BUDGET_PER_CHARACTER = 1e-5  # seconds more
+BUDGET_PER_BYTE = 1e-5  # seconds more
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +37,10 @@ class CompiledRule:
         if not self.detectors:
             return ()
         suspects = inspected.suspects.intersection(self.detectors)
-        for path, text in inspected.texts if suspects else ():
-            if self._looks_at(path) and any(detector.found_in(text) for detector in suspects):
-                return path
+        for found in inspected.texts if suspects else ():
+            for path, text in found:
+                if self._looks_at(path) and any(detector.found_in(text) for detector in suspects):
+                    return path
         return None
 
     def _looks_at(self, path: Path) -> bool:
@@ -72,7 +73,7 @@ def place(path: Path) -> str:
 
 
 def _found(policy: Policy, call: Call, upstream: str, inspected: Inspected) -> Iterator[Finding]:
-    until = time.monotonic() + BUDGET + BUDGET_PER_CHARACTER * inspected.size
+    until = time.monotonic() + BUDGET + BUDGET_PER_BYTE * inspected.size
     for rule in compiled(policy):
         where = rule.place(inspected) if rule.concerns(call, upstream) else None
         if where is not None:

@@ -33,14 +33,17 @@ def roles_of(principal: Principal, policy: Policy) -> frozenset[str]:
 
     A role for humans is not given to a machine, yet counts here: a job in both groups is over-broad all the same.
     """
-    claimed = {
-        name: role for name, role in policy.document.roles.items() if not principal.groups.isdisjoint(role.groups)
-    }
+    return _roles(principal.groups, policy, human=principal.kind == "human")
+
+
+@functools.lru_cache(maxsize=1024)
+def _roles(groups: frozenset[str], policy: Policy, *, human: bool) -> frozenset[str]:
+    claimed = {name: role for name, role in policy.document.roles.items() if not groups.isdisjoint(role.groups)}
     for rule in policy.document.separation.static:
         held = [name for name in rule if name in claimed]
         if len(held) > 1:
-            raise Conflict(_explained(principal, policy, rule, held), hint="Have its groups separated, then try again.")
-    return frozenset(name for name, role in claimed.items() if not (role.humans and principal.kind == "machine"))
+            raise Conflict(_explained(groups, policy, rule, held), hint="Have its groups separated, then try again.")
+    return frozenset(name for name, role in claimed.items() if human or not role.humans)
 
 
 def check_permission(policy: Policy, roles: frozenset[str], upstream: str, call: Call) -> None:
@@ -77,9 +80,8 @@ def _compiled(permission: Permission) -> Duty:
     )
 
 
-def _explained(principal: Principal, policy: Policy, rule: list[str], held: list[str]) -> str:
+def _explained(groups: frozenset[str], policy: Policy, rule: list[str], held: list[str]) -> str:
     because = "; ".join(
-        f"{name} from {', '.join(sorted(principal.groups.intersection(policy.document.roles[name].groups)))}"
-        for name in held
+        f"{name} from {', '.join(sorted(groups.intersection(policy.document.roles[name].groups)))}" for name in held
     )
     return f"Your roles exclude each other ({because}): the rule separation.static [{', '.join(rule)}] allows one."

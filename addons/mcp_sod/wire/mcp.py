@@ -7,13 +7,13 @@ import base64
 import binascii
 import hashlib
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
 from mcp_sod.errors import Malformed, Mismatch, Refusal, Withheld
 from mcp_sod.wire.splice import spans
-from mcp_sod.wire.strict_json import Json, Path, canonical, dumps, parse, strings
+from mcp_sod.wire.strict_json import Json, Path, Texts, canonical, dumps, parse, texts
 
 STATELESS_SINCE: Final = "2026-07-28"
 _VERSION_KEY: Final = "io.modelcontextprotocol/protocolVersion"
@@ -54,13 +54,11 @@ class Call:
         """Whether it is of the stateless era (2026-07-28 and later; versions are dates, so they sort)."""
         return self.version is not None and self.version >= STATELESS_SINCE
 
-    def texts(self) -> Iterator[tuple[Path, str]]:
-        """Yield every decoded string and key that goes upstream, with its path in the message."""
-        yield from strings(self.message.get("params"), ("params",))
-        if isinstance(self.request_id, str):
-            yield ("id",), self.request_id
-        for name, text in self.header_texts:
-            yield ("header", name), text
+    def texts(self) -> Texts:
+        """Return every decoded string and key that goes upstream, with its path in the message."""
+        found = texts(self.message)
+        found.leaves.extend((("header", name), text) for name, text in self.header_texts)
+        return found
 
     def digest(self, upstream: str) -> str:
         """Return the hex SHA-256 that an approval is bound to: upstream, method and params, to the digit.

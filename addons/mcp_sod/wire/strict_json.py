@@ -6,8 +6,8 @@ Number tokens survive as `Decimal` and `int`, so that a canonical form tells apa
 
 import json
 import re
-from collections.abc import Iterator
 from decimal import Decimal, InvalidOperation
+from typing import NamedTuple
 
 from mcp_sod.errors import Malformed
 
@@ -63,19 +63,37 @@ def dumps(value: object) -> str:
     return _COMPACT.encode(value)
 
 
-def strings(value: Json, path: Path = ()) -> Iterator[tuple[Path, str]]:
-    """Yield every string and every key with the path where it stands (a key: the path of its value)."""
+class Texts(NamedTuple):
+    """All text of a value: strings with their paths, and keys with the paths of their values."""
+
+    leaves: list[tuple[Path, str]]
+    keys: list[tuple[Path, str]]
+
+    def plain(self) -> list[str]:
+        """Return the texts alone."""
+        return [text for found in self for _, text in found]
+
+
+def texts(value: Json, path: Path = ()) -> Texts:
+    """Return all text of a value that stands at `path`."""
+    leaves: list[tuple[Path, str]] = []
+    keys: list[tuple[Path, str]] = []
     todo: list[tuple[Path, Json]] = [(path, value)]
     while todo:
         where, item = todo.pop()
         if isinstance(item, str):
-            yield where, item
+            leaves.append((where, item))
         elif isinstance(item, dict):
             for key, inner in item.items():
-                yield (*where, key), key
-                todo.append(((*where, key), inner))
+                there = (*where, key)
+                keys.append((there, key))
+                if isinstance(inner, str):
+                    leaves.append((there, inner))
+                elif isinstance(inner, dict | list):
+                    todo.append((there, inner))
         elif isinstance(item, list):
             todo.extend(((*where, index), inner) for index, inner in enumerate(item))
+    return Texts(leaves, keys)
 
 
 def pointer(path: Path) -> str:
@@ -123,8 +141,7 @@ def _inside(item: dict[str, Json] | list[Json]) -> list[Json]:
 
 
 def _no_lone_surrogates(value: Json) -> None:
-    for _, text in strings(value):
-        try:
-            text.encode()
-        except UnicodeEncodeError:
-            raise Malformed("The message is not strict JSON: a string has a lone surrogate.") from None
+    try:
+        "".join(texts(value).plain()).encode()
+    except UnicodeEncodeError:
+        raise Malformed("The message is not strict JSON: a string has a lone surrogate.") from None
