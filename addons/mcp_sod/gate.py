@@ -269,13 +269,12 @@ def _may_leave(flow: http.HTTPFlow, passage: Passage) -> bool:
 def _request(flow: http.HTTPFlow) -> Request:
     request = flow.request
     headers = tuple((name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in request.headers.fields)
-    peer = flow.client_conn.peername
     return Request(
         method=request.method,
         url=f"{request.scheme}://{request.host}:{request.port}{request.path}",
         headers=headers,
         body=request.raw_content or b"",
-        peer=peer[0] if peer else "",
+        peer=str(flow.client_conn.peername[0]),
         forward=not flow.client_conn.proxy_mode.full_spec.startswith("reverse"),
     )
 

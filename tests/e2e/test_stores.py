@@ -194,8 +194,10 @@ def test_a_lock_that_is_too_short_is_told(bucket: Place, tmp_path: Path) -> None
     assert report.guarantee == "not write-once: 2 objects are not locked"
 
 
-def test_a_bucket_without_its_rule_is_told(bucket: Place, tmp_path: Path) -> None:
+@REAL_LOCK
+def test_a_bucket_without_its_rule_is_told(radosgw: RadosGateway, tmp_path: Path) -> None:
     """If someone takes the bucket's default retention away, objects put since then are told as unlocked."""
+    bucket = in_radosgw(radosgw)
     asyncio.run(log_of(tmp_path / "state", bucket.writer, [3]))
     assert bucket.admin
     bucket.admin.put_object_lock_configuration(
@@ -313,21 +315,28 @@ async def test_a_bucket_that_is_away_comes_back(
         "Check the network and AWS_ENDPOINT_URL_S3."
     )
     assert shipper.backlog > 0
-    async with await asyncio.start_server(partial(relay, radosgw.port), "127.0.0.1", port):
-        await until(lambda: "NoSuchBucket" in (shipper.failing or ""))
-        await asyncio.to_thread(radosgw.create_locked_bucket, bucket, DAYS)
-        await until(lambda: shipper.failing is None and shipper.backlog == 0)
-        running.cancel()
-        await asyncio.wait([running])
+    ends: list[asyncio.StreamWriter] = []
+    server = await asyncio.start_server(partial(relay, radosgw.port, ends), "127.0.0.1", port)
+    await until(lambda: "NoSuchBucket" in (shipper.failing or ""))
+    await asyncio.to_thread(radosgw.create_locked_bucket, bucket, DAYS)
+    await until(lambda: shipper.failing is None and shipper.backlog == 0)
+    running.cancel()
+    await asyncio.wait([running])
+    server.close()
+    for end in ends:  # a client keeps its connection for its next request
+        end.close()
     await journal.close()
     auditor = at(bucket, DAYS, **radosgw.credentials("auditor"))
     report = await asyncio.to_thread(verify, auditor, journal.public_key.read_text())
     assert (report.problems, report.records) == ((), 20)
 
 
-async def relay(port: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Passes one connection's bytes on, both ways."""
+async def relay(
+    port: int, ends: list[asyncio.StreamWriter], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+) -> None:
+    """Passes one connection's bytes on, both ways; both ends are kept to be closed."""
     there, back = await asyncio.open_connection("127.0.0.1", port)
+    ends += (writer, back)
     with suppress(OSError):
         await asyncio.gather(pass_on(reader, back), pass_on(there, writer))
 

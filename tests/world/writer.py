@@ -12,7 +12,7 @@ from tests.world.records import open_journal
 async def main(state: Path, store: Path) -> None:
     """Writes in four tasks, ships small batches often, and prints the seq of every record that was acknowledged."""
     journal = open_journal(state)
-    shipper = Shipper(journal, FolderStore(store), every=0.01, batch_bytes=4096)
+    shipper = Shipper(journal, FolderStore(store), every=0.01, batch_bytes=32_768)
 
     async def write(task: int) -> None:
         while True:
