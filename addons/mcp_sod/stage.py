@@ -4,7 +4,7 @@ import logging
 import traceback
 from collections.abc import Awaitable, Callable
 
-from mcp_sod.errors import Refusal, Unavailable
+from mcp_sod.errors import Refusal, SodError, Unavailable
 from mcp_sod.exchange import Exchange
 from mcp_sod.gate import Flow, Gate, Passage
 
@@ -63,6 +63,8 @@ async def _guarded[S: Stage](stage: S, step: Step[S], flow: Flow, passage: Passa
         await step(stage, passage.exchange or stage.gate.exchange(flow), flow)
     except Refusal as refusal:
         await stage.gate.refuse(flow, refusal, head=head)
+    except SodError as error:
+        await stage.gate.refuse(flow, Unavailable(error.sentence, hint=error.hint), head=head)
     except Exception as error:  # noqa: BLE001 (the chain's edge: everything unforeseen denies)
         where = traceback.extract_tb(error.__traceback__)[-1]
         logger.error("%s failed: %s at %s:%s", stage.name, type(error).__name__, where.filename, where.lineno)  # noqa: TRY400

@@ -9,6 +9,7 @@ from pathlib import Path
 from mcp_sod.audit.folder import FolderStore
 from mcp_sod.audit.reader import records, sources
 from mcp_sod.audit.verify import verify
+
 from tests.world.process import ROOT
 from tests.world.records import make_log
 

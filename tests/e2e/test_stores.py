@@ -311,8 +311,7 @@ async def test_a_bucket_that_is_away_comes_back(
         await journal.write("denied")
     await until(lambda: shipper.failing is not None)
     assert shipper.failing == (
-        f"The bucket {bucket} cannot be reached: EndpointConnectionError. "
-        "Check the network and AWS_ENDPOINT_URL_S3."
+        f"The bucket {bucket} cannot be reached: EndpointConnectionError. Check the network and AWS_ENDPOINT_URL_S3."
     )
     assert shipper.backlog > 0
     ends: list[asyncio.StreamWriter] = []

@@ -12,9 +12,7 @@ from mcp_sod.audit.store import Store
 START = 1_767_225_600.0  # 2026-01-01T00:00:00Z
 
 
-def open_journal(
-    state: Path, gateway: str = "gw-1", durability: Literal["process", "power"] = "process"
-) -> Journal:
+def open_journal(state: Path, gateway: str = "gw-1", durability: Literal["process", "power"] = "process") -> Journal:
     """The journal of a state folder, laid out as the gateway does, with a clock that starts with the year."""
     ticks = iter(range(1_000_000_000))
     return Journal.open(

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from mcp_sod.audit.folder import FolderStore
 from mcp_sod.audit.shipper import Shipper
+
 from tests.world.records import open_journal
 
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
 from mcp_sod.audit.canonical import canonical
 from mcp_sod.audit.keys import open_signer
 from mcp_sod.audit.layout import checkpoint_key

@@ -6,7 +6,6 @@ import pytest
 import rfc8785
 from hypothesis import given
 from hypothesis import strategies as st
-
 from mcp_sod.audit.canonical import canonical
 from mcp_sod.errors import AuditError
 

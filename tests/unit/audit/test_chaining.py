@@ -3,7 +3,6 @@
 from dataclasses import replace
 
 import pytest
-
 from mcp_sod.audit.chaining import Gap, settle
 from mcp_sod.audit.merkle import NOTHING
 from mcp_sod.audit.reader import Entry

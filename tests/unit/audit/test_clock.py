@@ -4,7 +4,6 @@ from datetime import UTC, datetime
 
 from hypothesis import given
 from hypothesis import strategies as st
-
 from mcp_sod.audit.clock import Stamp
 
 STAMP = Stamp()

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import pytest
-
 from mcp_sod.audit.folder import FolderStore
 from mcp_sod.errors import AuditError
 

@@ -7,12 +7,12 @@ import os
 from pathlib import Path
 
 import pytest
-
 from mcp_sod.audit.canonical import canonical
 from mcp_sod.audit.journal import LONGEST
 from mcp_sod.audit.merkle import leaf_hash
 from mcp_sod.audit.spool import segment_path
 from mcp_sod.errors import AuditError
+
 from tests.world.records import open_journal
 
 

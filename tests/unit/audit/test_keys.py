@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-
 from mcp_sod.audit.keys import open_signer, public_path
 from mcp_sod.audit.note import PublicKey
 from mcp_sod.errors import AuditError

@@ -1,7 +1,6 @@
 """The names of objects."""
 
 import pytest
-
 from mcp_sod.audit.layout import Batch, batch_of, checkpoint_key, checkpoint_of
 
 BATCH = Batch("gw-1", "2026-01-31", 5, 9, "ab" * 32)

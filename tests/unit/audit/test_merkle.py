@@ -5,7 +5,6 @@ import hashlib
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from mcp_sod.audit.merkle import Tree, leaf_hash, node_hash
 
 # The leaves and roots that Certificate Transparency implementations share as test vectors.

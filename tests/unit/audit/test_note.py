@@ -4,7 +4,6 @@ import base64
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
 from mcp_sod.audit.note import PublicKey, Signer, open_note
 from mcp_sod.errors import AuditError
 

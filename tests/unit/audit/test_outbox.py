@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
 from mcp_sod.audit.canonical import canonical
 from mcp_sod.audit.durable import write_file
 from mcp_sod.audit.merkle import NOTHING, Tree, leaf_hash

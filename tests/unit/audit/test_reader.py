@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
 from mcp_sod.audit.folder import FolderStore
 from mcp_sod.audit.journal import LONGEST
 from mcp_sod.audit.reader import UndecodableError, entry, lines, records, sources
+
 from tests.world.records import make_log
 
 BATCH = gzip.compress(b"one\ntwo\n")

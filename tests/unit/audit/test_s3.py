@@ -9,7 +9,6 @@ import boto3
 import pytest
 from botocore.response import StreamingBody
 from botocore.stub import ANY, Stubber
-
 from mcp_sod.audit.s3 import S3Store
 from mcp_sod.audit.store import Mode, Version
 from mcp_sod.errors import AuditError

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
 from mcp_sod.audit.merkle import leaf_hash
 from mcp_sod.audit.segment import OpenSegment
 from mcp_sod.errors import AuditError

@@ -8,12 +8,12 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-
 from mcp_sod.audit import shipper as module
 from mcp_sod.audit.folder import FolderStore
 from mcp_sod.audit.shipper import ForkError, Shipper
 from mcp_sod.audit.verify import verify
 from mcp_sod.errors import AuditError
+
 from tests.world.records import log_of, open_journal
 
 

@@ -5,7 +5,6 @@ import os
 from pathlib import Path
 
 import pytest
-
 from mcp_sod.audit.merkle import NOTHING, leaf_hash
 from mcp_sod.audit.spool import lock, recover, segment_path
 from mcp_sod.errors import AuditError

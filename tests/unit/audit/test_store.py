@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import pytest
-
 from mcp_sod.audit.folder import FolderStore
 from mcp_sod.audit.s3 import S3Store
 from mcp_sod.audit.store import open_store

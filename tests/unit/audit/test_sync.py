@@ -6,7 +6,6 @@ import os
 from pathlib import Path
 
 import pytest
-
 from mcp_sod.audit.sync import GroupSync
 
 

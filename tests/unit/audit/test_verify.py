@@ -4,10 +4,10 @@ import shutil
 from pathlib import Path
 
 import pytest
-
 from mcp_sod.audit.folder import FolderStore
 from mcp_sod.audit.verify import verify
 from mcp_sod.errors import AuditError
+
 from tests.unit.audit.tampering import ATTACKS, Attack, Victim
 from tests.world.records import make_log
 

@@ -1,0 +1,106 @@
+"""The audit command."""
+
+import json
+from pathlib import Path
+
+import pytest
+from mcp_sod.audit.folder import FolderStore
+from mcp_sod.cli.audit import app
+from typer.testing import CliRunner
+
+from tests.world.records import make_log
+
+RUN = CliRunner()
+
+
+@pytest.fixture
+def arguments(tmp_path: Path) -> list[str]:
+    """The options that name a store of three records and its key."""
+    make_log(tmp_path / "state", FolderStore(tmp_path / "store"), [3])
+    return [
+        "--store",
+        f"file:{tmp_path}/store",
+        "--public-key",
+        f"{tmp_path}/state/keys/audit.key.pub",
+    ]
+
+
+def drop_the_batch(tmp_path: Path) -> None:
+    """Take the only batch away."""
+    (batch,) = (tmp_path / "store").glob("records/v1/*/*/*.gz")
+    batch.unlink()
+
+
+def test_verify_says_that_all_is_well(arguments: list[str]) -> None:
+    """An untouched store: exit status 0, how many records, and what the store guarantees."""
+    done = RUN.invoke(app, ["verify", *arguments])
+    assert done.exit_code == 0
+    assert "3 records from 2026-01-01T00:00:00" in done.stdout
+    assert "The store is tamper-evident, not write-once." in done.stdout
+    assert "All is as it was written." in done.stdout
+
+
+def test_verify_names_what_is_wrong(arguments: list[str], tmp_path: Path) -> None:
+    """A problem: exit status 1, and one line with kind, object and sentence."""
+    drop_the_batch(tmp_path)
+    done = RUN.invoke(app, ["verify", *arguments])
+    assert done.exit_code == 1
+    assert done.stdout.splitlines()[0] == (
+        "truncated: checkpoints/v1/src=gw-1/000000000003: gw-1: it speaks of 3 records, but there are 0."
+    )
+
+
+def test_verify_in_json(arguments: list[str], tmp_path: Path) -> None:
+    """Scripts get the report as JSON, with the same exit status."""
+    well = RUN.invoke(app, ["verify", "--json", *arguments])
+    assert (well.exit_code, json.loads(well.stdout)["problems"]) == (0, [])
+    drop_the_batch(tmp_path)
+    wrong = RUN.invoke(app, ["verify", "--json", *arguments])
+    assert (wrong.exit_code, json.loads(wrong.stdout)["problems"][0]["kind"]) == (1, "truncated")
+
+
+@pytest.mark.parametrize(
+    ("store", "key", "said"),
+    [("file:x", "no.pub", "no.pub cannot be read"), ("ftp://x", "", "names no store"), ("file:x", "/dev/null", "key")],
+)
+def test_what_cannot_be_done_is_one_line(arguments: list[str], store: str, key: str, said: str) -> None:
+    """A wrong store or key: exit status 2, one line on stderr with a hint, no traceback."""
+    done = RUN.invoke(app, ["verify", "--store", store, "--public-key", key or arguments[3]])
+    assert done.exit_code == 2
+    assert done.stderr.startswith("error: ")
+    assert said in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_show_is_a_table(arguments: list[str]) -> None:
+    """Records are shown in the order of their times, with who and what."""
+    done = RUN.invoke(app, ["show", *arguments[:2]])
+    assert done.exit_code == 0
+    header, *rows = done.stdout.splitlines()
+    assert header.split() == ["time", "event", "who", "what", "ticket", "why"]
+    assert [row.split()[:4] for row in rows] == [
+        ["2026-01-01", f"00:00:0{second}", event, "alice"]
+        for second, event in enumerate(["denied", "forwarded", "denied"])
+    ]
+
+
+@pytest.mark.parametrize(
+    ("options", "seqs"),
+    [
+        (["--event", "denied"], [0, 2]),
+        (["--ref", "r-1"], [1]),
+        (["--last", "2"], [1, 2]),
+        (["--event", "denied", "--last", "1"], [2]),
+        (["--ticket", "none"], []),
+    ],
+)
+def test_show_chooses(arguments: list[str], options: list[str], seqs: list[int]) -> None:
+    """The options choose records together; JSON gives each as it is."""
+    done = RUN.invoke(app, ["show", "--json", *options, *arguments[:2]])
+    assert [json.loads(line)["seq"] for line in done.stdout.splitlines()] == seqs
+
+
+@pytest.mark.parametrize("command", [[], ["verify"], ["show"]])
+def test_help_has_an_example(command: list[str]) -> None:
+    """Whoever asks for help sees a line to copy."""
+    assert "Example: audit.py" in RUN.invoke(app, [*command, "--help"]).stdout
