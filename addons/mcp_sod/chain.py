@@ -8,6 +8,7 @@ from mitmproxy.addonmanager import Loader
 
 from mcp_sod.approval.addon import Approval
 from mcp_sod.audit.addon import Audit
+from mcp_sod.discretion import Discretion
 from mcp_sod.errors import SodError
 from mcp_sod.gate import Gate
 from mcp_sod.identity.addon import Identity
@@ -77,6 +78,8 @@ def policy_folder(option: str) -> Path:
 
 def _install() -> Gate:
     _take_out(KEPT_ADDONS)
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(Discretion())
     gate = Gate(_opened(), settled=lambda: _take_out(BUSY_ADDONS, known=True))
     ctx.master.addons.add(gate)  # type: ignore[no-untyped-call]
     return gate

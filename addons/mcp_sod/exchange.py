@@ -114,6 +114,7 @@ class Request:
     url: str
     headers: tuple[tuple[str, str], ...]
     body: bytes
+    authority: str
     peer: str
     forward: bool  # a forward-proxy request, which names its destination itself
 

@@ -27,6 +27,9 @@ logger = logging.getLogger("mcp_sod")
 
 type Flow = http.HTTPFlow
 
+# Beginnings of mitmproxy's own sentences about an upstream; any other may quote what the upstream sent.
+_OWN_ERRORS = ("[Errno", "Multiple exceptions", "server closed connection", "Response body exceeds")
+
 
 class Runtime(Protocol):
     """What the gate needs of the running gateway."""
@@ -205,14 +208,19 @@ class Gate:
 
     async def error(self, flow: http.HTTPFlow) -> None:
         """Record a request that ended, by itself or by its sender, before it had an outcome."""
-        passage = self.passage(flow)
+        passage, message = self.passage(flow), flow.error.msg if flow.error else ""
+        if passage.sent and flow.killable and not message.startswith(_OWN_ERRORS):
+            flow.kill()  # type: ignore[no-untyped-call]  # mitmproxy's error page would quote the upstream's bytes
         if passage.finished or self.runtime is None:
             return
         passage.finished = True
-        event = "replied" if passage.sent else "rejected"
-        message = flow.error.msg if flow.error else ""
-        why = "too large" if "body_size_limit" in message else "connection ended"
-        await self._note(event, **self.exchange(flow).facts(), code="broken", reason=why, status=None)
+        facts = self.exchange(flow).facts() | {"code": "broken", "reason": "The connection ended.", "status": None}
+        if "body_size_limit" in message:
+            facts["reason"] = "The message is larger than gateway.limits.body."
+        if passage.sent:
+            await self._note("replied", **{**self.exchange(flow).reply(), **facts})
+        else:
+            await self._note("rejected", **facts)
 
     # what is not HTTP is not understood
 
@@ -274,6 +282,7 @@ def _request(flow: http.HTTPFlow) -> Request:
         url=f"{request.scheme}://{request.host}:{request.port}{request.path}",
         headers=headers,
         body=request.raw_content or b"",
+        authority=request.authority,
         peer=str(flow.client_conn.peername[0]),
         forward=not flow.client_conn.proxy_mode.full_spec.startswith("reverse"),
     )

@@ -17,7 +17,7 @@ ROUNDS = 20
 
 
 def test_every_acknowledged_record_outlives_kill_9(tmp_path: Path) -> None:
-    """Killed at twenty random moments, while writing, freezing and shipping: one chain, nothing acknowledged missing."""
+    """Killed at random moments, while writing, freezing and shipping: one chain, nothing acknowledged missing."""
     state, store = tmp_path / "state", FolderStore(tmp_path / "store")
     acknowledged: set[int] = set()
     for _ in range(ROUNDS):

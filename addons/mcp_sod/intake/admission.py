@@ -81,10 +81,10 @@ def _upstream(request: Request, policy: Policy) -> tuple[str, Upstream]:
     name = routes(policy).get(request.url)
     if name is None:
         raise Unlisted("This is not an upstream of this gateway.", hint="See upstreams: in the policy.")
-    if request.forward:
-        for host in request.header("host"):
-            if _authority(host, request.url) != _address(request.url):
-                raise Misdirected("The Host header and the request's destination differ.")
+    if request.forward:  # in reverse mode the destination is the upstream, whatever the request calls it
+        for said in (*request.header("host"), *filter(None, [request.authority])):
+            if _authority(said, request.url) != _address(request.url):
+                raise Misdirected("The Host header, the request's target and the tunnel name different destinations.")
     return name, policy.document.upstreams[name]
 
 

@@ -21,4 +21,6 @@ class Release(Stage):
         ]
         own = own_headers(exchange.policy, cast("Upstream", exchange.upstream))
         flow.request.headers = http.Headers([*kept, *own])
+        if not flow.request.is_http2:
+            flow.request.authority = ""  # the target was checked; the upstream gets its own path alone
         self.gate.release(flow)

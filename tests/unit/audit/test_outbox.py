@@ -31,7 +31,7 @@ def segment(tmp_path: Path) -> Segment:
 
 
 def test_freezes_bytes_name_and_checkpoint(tmp_path: Path, segment: Segment) -> None:
-    """The batch holds the very lines, its name their gzip's digest and day; the checkpoint covers it; the mark moves."""
+    """The batch holds the very lines, its name their day and digest; the checkpoint covers it; the mark moves."""
     outbox = Outbox(tmp_path, "gw-1", Tree())
     outbox.freeze(segment, SIGNER)
     (frozen,) = outbox.pending

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from io import BytesIO
+from typing import TYPE_CHECKING, cast
 
 import boto3
 import pytest
@@ -12,6 +13,9 @@ from botocore.stub import ANY, Stubber
 from mcp_sod.audit.s3 import S3Store
 from mcp_sod.audit.store import Mode, Version
 from mcp_sod.errors import AuditError
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
 
 NOW = datetime.now(UTC)
 
@@ -26,7 +30,7 @@ def stub() -> Iterator[Stubber]:
 
 def store(stub: Stubber, mode: Mode = "COMPLIANCE") -> S3Store:
     """The store below `p/` that expects ten days."""
-    return S3Store(stub.client, "bkt", "p", days=10, mode=mode)
+    return S3Store(cast("S3Client", stub.client), "bkt", "p", days=10, mode=mode)
 
 
 def answer_put(stub: Stubber, **headers: str) -> None:

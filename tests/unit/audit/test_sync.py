@@ -66,7 +66,8 @@ async def test_an_error_is_final(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
     sync = group_sync(tmp_path)
     await sync.due()
-    assert sync.error is None
+    before = sync.error
+    assert before is None
     with monkeypatch.context() as patch:
         patch.setattr(os, "fdatasync", failing)
         await sync.due()

@@ -1,13 +1,17 @@
 """The audit command."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 from mcp_sod.audit.folder import FolderStore
+from mcp_sod.audit.store import open_store
 from mcp_sod.cli.audit import app
+from mcp_sod.policy.load import load
 from typer.testing import CliRunner
 
+from tests.world.process import ROOT
 from tests.world.records import make_log
 
 RUN = CliRunner()
@@ -98,6 +102,19 @@ def test_show_chooses(arguments: list[str], options: list[str], seqs: list[int])
     """The options choose records together; JSON gives each as it is."""
     done = RUN.invoke(app, ["show", "--json", *options, *arguments[:2]])
     assert [json.loads(line)["seq"] for line in done.stdout.splitlines()] == seqs
+
+
+def test_the_policy_names_store_and_key(tmp_path: Path) -> None:
+    """Without options, store and key are those of the policy; before the gateway's first start, a clear error."""
+    shutil.copytree(ROOT / "policies", tmp_path / "policies")
+    policy = load(tmp_path / "policies")
+    options = ["--policy", str(tmp_path / "policies")]
+    early = RUN.invoke(app, ["verify", *options])
+    assert (early.exit_code, early.stderr.count("audit.key.pub cannot be read")) == (2, 1)
+    store = open_store(policy.audit.store, base=policy.base, days=1)
+    make_log(policy.state, store, [3], policy.gateway.name)
+    assert RUN.invoke(app, ["verify", *options]).exit_code == 0
+    assert len(RUN.invoke(app, ["show", "--json", *options]).stdout.splitlines()) == 3
 
 
 @pytest.mark.parametrize("command", [[], ["verify"], ["show"]])

@@ -1,0 +1,38 @@
+"""Keeps payloads out of mitmproxy's own log lines: what they quote is cut, and so is every traceback."""
+
+import logging
+
+# Beginnings of mitmproxy's lines that quote nobody's bytes.
+_PLAIN = (
+    "client connect",
+    "client disconnect",
+    "server connect",
+    "server disconnect",
+    "Streaming response from",
+    "Loading script",
+    "Un-loading script",
+    "Removing script",
+    "HTTP(S) proxy listening",
+    "reverse proxy to",
+    "Transparent proxy",
+)
+
+
+class Discretion(logging.Filter):
+    """A filter for the handlers that print: this package's own sentences pass as they are."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Cut a foreign line at its first colon, and name an exception by its type alone."""
+        if record.name.startswith("mcp_sod"):
+            return True
+        message = record.getMessage()
+        if not message.startswith(_PLAIN):
+            record.msg, record.args = _cut(message, record), ()
+        record.exc_info = record.exc_text = None
+        return True
+
+
+def _cut(message: str, record: logging.LogRecord) -> str:
+    head, colon, _ = message.partition(":")
+    error = record.exc_info[0] if record.exc_info else None
+    return f"{head}{': [not shown]' if colon else ''}{f' ({error.__name__})' if error else ''}"
