@@ -20,6 +20,30 @@ class Journal(Protocol):
         """Append one record and return its number; raises AuditError if it could not be made durable."""
 
 
+class Runtime(Protocol):
+    """What the gate needs of the running gateway."""
+
+    @property
+    def policy(self) -> Policy:
+        """The policy of the moment."""
+
+    @property
+    def journal(self) -> Journal:
+        """Where records go."""
+
+    def listed(self, host: str, port: int) -> bool:
+        """Say whether an upstream of the policy lives at this address."""
+
+    async def begin(self) -> None:
+        """Record the start."""
+
+    async def run(self) -> None:
+        """Keep everything beside the data path going."""
+
+    async def end(self) -> None:
+        """Record the stop and close."""
+
+
 @dataclass(frozen=True, slots=True)
 class Principal:
     """Who is calling. `person` holds the keys that tell this person, `actors` those of whoever stands behind it."""

@@ -11,7 +11,6 @@ import hashlib
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 from weakref import WeakKeyDictionary
 
 from mitmproxy import http, tcp, udp
@@ -19,8 +18,7 @@ from mitmproxy.proxy import server_hooks
 from mitmproxy.utils import asyncio_utils
 
 from mcp_sod.errors import AuditError, Refusal, Unauthenticated, Unavailable, Unlisted, Withheld
-from mcp_sod.exchange import Allow, Exchange, Journal, Request
-from mcp_sod.policy.policy import Policy
+from mcp_sod.exchange import Allow, Exchange, Request, Runtime
 from mcp_sod.wire.mcp import refusal_body
 
 logger = logging.getLogger("mcp_sod")
@@ -29,30 +27,6 @@ type Flow = http.HTTPFlow
 
 # Beginnings of mitmproxy's own sentences about an upstream; any other may quote what the upstream sent.
 _OWN_ERRORS = ("[Errno", "Multiple exceptions", "server closed connection", "Response body exceeds")
-
-
-class Runtime(Protocol):
-    """What the gate needs of the running gateway."""
-
-    @property
-    def policy(self) -> Policy:
-        """The policy of the moment."""
-
-    @property
-    def journal(self) -> Journal:
-        """Where records go."""
-
-    def listed(self, host: str, port: int) -> bool:
-        """Say whether an upstream of the policy lives at this address."""
-
-    async def begin(self) -> None:
-        """Record the start."""
-
-    async def run(self) -> None:
-        """Keep everything beside the data path going."""
-
-    async def end(self) -> None:
-        """Record the stop and close."""
 
 
 @dataclass(slots=True)

@@ -14,7 +14,7 @@ class Audit(Stage):
     """Records what is forwarded and what came of it; no record, no call."""
 
     def __init__(self, gate: Gate, journal: Journal, obstacle: Callable[[], str | None]) -> None:
-        """`journal` takes the records; `obstacle` says why records cannot reach the store for now, or None (`audit.when_unavailable`)."""
+        """`journal` takes the records; `obstacle` says why the store takes none for now (`audit.when_unavailable`)."""
         super().__init__(gate)
         self._journal = journal
         self._obstacle = obstacle

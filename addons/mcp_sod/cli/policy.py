@@ -33,6 +33,4 @@ def check(folder: Annotated[Path, typer.Argument(help="The policy folder.")] = P
         raise typer.Exit(1) from None
     out.print(f"[green]right:[/green] {escape(str(policy.folder))}, digest {policy.digest[:16]}")
     if not policy.document.identity:
-        out.print(
-            f"No identity provider is configured, so every call is refused: fill in {escape(str(policy.identity_file))}."
-        )
+        out.print(f"Every call is refused until {escape(str(policy.identity_file))} names an identity provider.")
