@@ -1,7 +1,7 @@
 """Compares the full chain with stock mitmdump, in turn, in one run: `scripts/bench`."""
 
 import argparse
-import datetime
+import datetime as dt
 import json
 import os
 import platform
@@ -24,18 +24,20 @@ MODES = ("reverse", "regular")
 
 def request(target: str, upstream_port: int, token: str, size: int = 1024) -> bytes:
     """One `tools/call` whose body has `size` bytes, as it goes over the wire."""
-    call = {"jsonrpc": "2.0", "id": 1, "method": "tools/call"}
-    call["params"] = {"name": "search", "arguments": {"query": "", "limit": 10, "fields": ["name", "city"]}}  # type: ignore[assignment]
     words = "which customers in the northern region have open orders this month "
-    blank = size - len(json.dumps(call))
-    call["params"]["arguments"]["query"] = (words * (blank // len(words) + 1))[:blank]  # type: ignore[index]
-    body = json.dumps(call).encode()
+    blank = size - len(_call(""))
+    body = _call((words * (blank // len(words) + 1))[:blank])
     head = (
         f"POST {target} HTTP/1.1\r\nHost: 127.0.0.1:{upstream_port}\r\nContent-Type: application/json\r\n"
         f"Accept: application/json, text/event-stream\r\nAuthorization: Bearer {token}\r\n"
         f"Content-Length: {len(body)}\r\n\r\n"
     )
     return head.encode() + body
+
+
+def _call(query: str) -> bytes:
+    params = {"name": "search", "arguments": {"query": query, "limit": 10, "fields": ["name", "city"]}}
+    return json.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}).encode()
 
 
 @contextmanager
@@ -52,7 +54,15 @@ def contenders(folder: Path) -> Iterator[dict[str, tuple[int, bytes]]]:
             word = f"reverse:{url}" if mode == "reverse" else "regular"
             target = "/mcp" if mode == "reverse" else f"{url}/mcp"
             port = free_port()
-            stock = [MITMDUMP, "--mode", word, "--listen-host", "127.0.0.1", "--listen-port", str(port)]
+            stock: list[str | Path] = [
+                MITMDUMP,
+                "--mode",
+                word,
+                "--listen-host",
+                "127.0.0.1",
+                "--listen-port",
+                str(port),
+            ]
             stock += ["--set", f"confdir={folder / 'stock'}"]
             running.enter_context(Process(stock, folder / f"stock-{mode}.log", ports=[port]))
             found[f"stock {mode}"] = (port, request(target, upstream, token))
@@ -96,7 +106,7 @@ def main() -> None:
               for name, found in figures.items()}  # fmt: skip
     ratio = {mode: statistics.median(ratios(figures, mode)) for mode in MODES}
     machine = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
-    today = datetime.datetime.now(datetime.UTC).date().isoformat()
+    today = dt.datetime.now(dt.UTC).date().isoformat()
     if asked.json:
         runs = {name: asdict(figure) for name, figure in middle.items()}
         print(json.dumps({"date": today, "machine": machine, "medians": runs, "ratio": ratio}))

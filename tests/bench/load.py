@@ -18,8 +18,8 @@ def run(port: int, request: bytes, *, connections: int, seconds: float) -> Figur
     """Sends for some seconds; raises RuntimeError at the first answer that is not a 200 with a result."""
     times = asyncio.run(_run(port, request, connections, seconds))
     ordered = sorted(times)
-    at = lambda share: ordered[int(share * (len(ordered) - 1))] * 1000  # noqa: E731
-    return Figures(len(ordered) / seconds, at(0.5), at(0.99))
+    p50, p99 = (ordered[int(share * (len(ordered) - 1))] * 1000 for share in (0.5, 0.99))
+    return Figures(len(ordered) / seconds, p50, p99)
 
 
 async def _run(port: int, request: bytes, connections: int, seconds: float) -> list[float]:

@@ -61,6 +61,7 @@ class Echo:
 
     def __init__(self, *replies: Reply, log_file: Path | None = None) -> None:
         self.arrived: list[bytes] = []
+        self.connections = 0  # all of them, those over which nothing came included
         self.port = 0
         self._log_file = log_file
         self._replies = deque(replies or (NOTHING,))
@@ -97,6 +98,7 @@ class Echo:
         server.close()
 
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
         try:
             request = await _read_request(reader)
             if request:
