@@ -29,8 +29,9 @@ KEPT_ADDONS = frozenset({
     "termlog", "core", "proxyserver", "scriptloader", "dnsresolver", "nextlayer", "tlsconfig", "keepserving",
     "errorcheck",
 })  # fmt: skip
-# What still has something to do once mitmproxy runs: every entry of the chain is asked at every event.
-BUSY_ADDONS = frozenset({"proxyserver", "scriptloader", "nextlayer", "tlsconfig", Gate.name})
+# What still has something to do once mitmproxy runs. Every entry of its chain costs time at every event, so these
+# become one; the script comes last in it, because an addon that fails takes the later ones of its entry with it.
+BUSY_ADDONS = ("proxyserver", "nextlayer", "tlsconfig", "scriptloader")
 
 
 def stages(gate: Gate, runtime: Runtime) -> list[Stage]:
@@ -76,13 +77,34 @@ def policy_folder(option: str) -> Path:
     return checkout if checkout.is_dir() else Path(__file__).parent / "default_policy"
 
 
+class Busy:
+    """The entry of the chain that holds what is left of mitmproxy's own addons."""
+
+    name = "sod-busy"
+
+    def __init__(self, addons: list[object]) -> None:
+        """Hold them in this order."""
+        self.addons = addons
+
+
 def _install() -> Gate:
-    _take_out(KEPT_ADDONS)
+    manager = ctx.master.addons
+    for name, addon in list(manager.lookup.items()):
+        if addon in manager.chain and name not in KEPT_ADDONS:
+            # Not `remove`: it would call hooks that only async code may call.
+            manager.chain = [other for other in manager.chain if other is not addon]
+            del manager.lookup[name]
     for handler in logging.getLogger().handlers:
         handler.addFilter(Discretion())
-    gate = Gate(_opened(), settled=lambda: _take_out(BUSY_ADDONS, known=True))
-    ctx.master.addons.add(gate)  # type: ignore[no-untyped-call]
+    gate = Gate(_opened(), settled=_settle_chain)
+    manager.add(gate)  # type: ignore[no-untyped-call]
     return gate
+
+
+def _settle_chain() -> None:
+    """Leave two entries: what is busy, and the gate behind it."""
+    manager = ctx.master.addons
+    manager.chain = [Busy([manager.lookup[name] for name in BUSY_ADDONS]), manager.lookup[Gate.name]]
 
 
 def _opened() -> Runtime | None:
@@ -93,17 +115,6 @@ def _opened() -> Runtime | None:
         logger.error("The gateway cannot start.\n%s", error)  # noqa: TRY400 (the sentence says what to do)
         return None
     return runtime
-
-
-def _take_out(kept: frozenset[str], *, known: bool = False) -> None:
-    """Leave only these in the chain; `known`: the others have done their work but mitmproxy still asks for them."""
-    manager = ctx.master.addons
-    for name, addon in list(manager.lookup.items()):
-        if addon in manager.chain and name not in kept:
-            # Not `remove`: it would call hooks that only async code may call.
-            manager.chain = [other for other in manager.chain if other is not addon]
-            if not known:
-                del manager.lookup[name]
 
 
 def _settle_options(limit: int) -> None:

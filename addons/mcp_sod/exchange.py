@@ -166,24 +166,29 @@ class Exchange:
     verdict: Verdict = Undecided()
     redact: Callable[[str], str] = field(default=lambda _text: "[not shown]")
     digest: str | None = None
-    intent: dict[str, object] = field(default_factory=dict)  # the facts as they were when the call left
     ticket: str | None = None
     reply_kind: ReplyKind = "other"
     shown: str = ""  # the call as approvers and records may see it: masked
     reply: Callable[[], Mapping[str, object]] = dict  # gives what the outcome record says of the reply
 
-    def facts(self) -> dict[str, object]:
-        """Return what every record of this exchange says."""
-        call, principal = self.call, self.principal
+    def bearings(self) -> dict[str, object]:
+        """Return what a record needs to be found with the others of this exchange, and of its ticket."""
+        call = self.call
         return {
             "ref": self.reference,
             "policy": self.policy.digest,
             "upstream": self.upstream_name,
             "method": self.redact(call.method) if call else None,
             "target": self.redact(call.name) if call and call.name else None,
+            "ticket": self.ticket,
+        }
+
+    def facts(self) -> dict[str, object]:
+        """Return what a record says of who asks for what, and what was found; once on record, `bearings` will do."""
+        principal = self.principal
+        return self.bearings() | {
             "digest": self.digest,
             "principal": principal.facts() if principal else None,
             "roles": sorted(self.roles),
             "findings": [f"{found.action}:{found.rule}@{self.redact(found.at)}" for found in self.findings],
-            "ticket": self.ticket,
         }

@@ -17,7 +17,7 @@ from mitmproxy import http, tcp, udp
 from mitmproxy.proxy import server_hooks
 from mitmproxy.utils import asyncio_utils
 
-from mcp_sod.errors import AuditError, Refusal, Unauthenticated, Unavailable, Unlisted, Withheld
+from mcp_sod.errors import AuditError, Refusal, SodError, Unauthenticated, Unavailable, Unlisted, Withheld
 from mcp_sod.exchange import Allow, Exchange, Request, Runtime
 from mcp_sod.wire.mcp import refusal_body
 
@@ -57,8 +57,14 @@ class Gate:
     async def running(self) -> None:
         """Begin, once mitmproxy runs."""
         self._settled()
-        if self.runtime is not None:
+        if self.runtime is None:
+            return
+        try:
             await self.runtime.begin()
+        except SodError as error:
+            self.runtime = None
+            logger.error("The gateway cannot start.\n%s", error)  # noqa: TRY400 (the sentence says what to do)
+        else:
             self._task = asyncio_utils.create_task(self.runtime.run(), name="sod runtime", keep_ref=True)
 
     async def done(self) -> None:

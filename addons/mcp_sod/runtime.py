@@ -10,7 +10,7 @@ from mcp_sod import __version__
 from mcp_sod.approval.desk import Desk
 from mcp_sod.approval.tickets import Tickets
 from mcp_sod.audit.journal import Journal
-from mcp_sod.audit.shipper import Shipper
+from mcp_sod.audit.shipper import ForkError, Shipper
 from mcp_sod.audit.store import open_store
 from mcp_sod.console.api import build
 from mcp_sod.console.server import Server, claim
@@ -39,7 +39,7 @@ class Runtime:
         self.journal = Journal.open(
             state / "spool", name, durability=audit.durability, key=state / "keys" / "audit.key"
         )
-        self._store = open_store(audit.store, base=policy.base, days=audit.retention.days)
+        self._store = open_store(audit.store, base=policy.base, days=audit.retention.days, mode=audit.retention.mode)
         self._shipper = Shipper(self.journal, self._store)
         self.desk = Desk(Tickets(state / "tickets.sqlite"), self.journal)
         self._fault: str | None = None
@@ -59,7 +59,13 @@ class Runtime:
         return None
 
     async def begin(self) -> None:
-        """Record the start."""
+        """Record the start; raises ForkError when the store knows more of this gateway than its state does."""
+        try:
+            await self._shipper.check()
+        except ForkError:
+            raise
+        except AuditError as error:  # the store is away for now: `obstacle` will say so
+            logger.warning("%s", error)
         await self.journal.write(
             "started", policy=self.policy.digest, version=__version__, store=self.policy.audit.store
         )

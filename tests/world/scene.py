@@ -29,7 +29,10 @@ class Scene:
     Args:
         folder: Where all of it lives.
         mode: mitmdump's mode; `reverse` stands for reverse mode before the Echo.
-        prepare: Called with the gateway before it starts.
+        script: What stands in the copy of sod.py that the gateway loads; without it, sod.py itself is loaded.
+        env: Added to the gateway's environment.
+        options: More words for mitmdump's command line.
+        state: The gateway's state folder, if not its own.
         changed: Replaces parts of the default policy, as `default_policy` takes them.
     """
 
@@ -38,7 +41,7 @@ class Scene:
         folder: Path,
         *,
         mode: str = "regular",
-        copy_script: bool = False,
+        script: str | None = None,
         env: Mapping[str, str | None] | None = None,
         options: Sequence[str] = (),
         state: Path | None = None,
@@ -55,10 +58,12 @@ class Scene:
             folder / "gateway",
             policy,
             mode=f"reverse:http://127.0.0.1:{self.echo.port}" if mode == "reverse" else mode,
-            copy_script=copy_script,
+            copy_script=script is not None,
             env=env,
             options=options,
         )
+        if script is not None:
+            self.gateway.script.write_text(script)
         self.state = state or self.gateway.state
         self.store = self.gateway.folder / "var" / "audit"
         self.trail = Trail(self.state, self.store)

@@ -165,7 +165,8 @@ class Tickets:
     def vote(self, ticket: Ticket, vote: Vote, becomes: State, before: int) -> bool:
         """Add a vote and move the ticket on, both or neither.
 
-        False if the ticket was no longer pending, or no longer had just the `before` votes that `becomes` rests on.
+        False if the ticket was no longer pending, or no longer had just the `before` votes that `becomes` rests on:
+        another person's, or this account's own.
         """
         count = sa.select(sa.func.count()).where(_votes.c.ticket == ticket.id).scalar_subquery()
         still = (_tickets.c.state == "pending", _tickets.c.expires > vote.at, count == before + 1)
@@ -177,7 +178,7 @@ class Tickets:
                 if not moved:
                     connection.rollback()
         except sa.exc.IntegrityError:
-            raise TicketError("You have voted on this ticket already.") from None
+            return False
         return moved
 
     def move(self, ticket_id: str, old: State, new: State, now: int) -> bool:

@@ -29,14 +29,13 @@ class Audit(Stage):
         obstacle = self._obstacle()
         if obstacle is not None:
             raise Unavailable(f"The audit store cannot take records: {obstacle}", hint="Try again later.")
-        exchange.intent = exchange.facts()
-        await self._write("forwarded", **exchange.intent, request=exchange.shown)
+        await self._write("forwarded", **exchange.facts(), request=exchange.shown)
 
     @on_reply
     async def response(self, exchange: Exchange, flow: http.HTTPFlow) -> None:
         """Record the outcome; a reply that was streamed is at the client already, event by event."""
         status = flow.response.status_code if flow.response else None
-        await self._write("replied", **exchange.intent, status=status, **exchange.reply())
+        await self._write("replied", **exchange.bearings(), status=status, **exchange.reply())
         self.gate.finish(flow)
 
     async def _write(self, event: str, **facts: object) -> None:

@@ -20,7 +20,7 @@ from mcp_sod.errors import AuditError
 
 LONGEST = 8 * 1024 * 1024  # bytes of one record; twice the largest body that the gateway takes
 _OWN = frozenset({"v", "seq", "time", "gateway", "event", "prev"})
-_GATHER = {"process": 0.025, "power": 0.0}  # seconds; with the sync itself a group stays below 50 ms
+_GATHER = {"process": 0.04, "power": 0.0}  # seconds; with the sync itself a group stays below 50 ms
 
 
 class Journal:

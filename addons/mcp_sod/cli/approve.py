@@ -127,7 +127,7 @@ def _table(tickets: list[Answer]) -> Table | str:
         return "No held calls."
     table = Table("ticket", "state", "requester", "call", "found", "expires in", "you")
     for ticket in tickets:
-        table.add_row(*(escape(cell) for cell in (
+        table.add_row(*(_plain(cell) for cell in (
             ticket["id"], ticket["state"], ticket["requester"], _call(ticket), ", ".join(ticket["findings"]),
             _left(ticket["expires"]), "may vote" if ticket["may_vote"] else ticket["why_not"],
         )))  # fmt: skip
@@ -146,12 +146,17 @@ def _sheet(ticket: Answer) -> Table:
     ]
     rows += [("vote", f"{vote['who']}: {vote['decision']} {vote['reason']}") for vote in votes]
     for name, value in rows:
-        table.add_row(name, escape(value if isinstance(value, str) else json.dumps(value)))
+        table.add_row(name, _plain(value if isinstance(value, str) else json.dumps(value)))
     return table
 
 
 def _summary(ticket: Answer) -> str:
-    return escape(f"Ticket {ticket['id']} is {ticket['state']} ({ticket['approvals']} approvals).")
+    return _plain(f"Ticket {ticket['id']} is {ticket['state']} ({ticket['approvals']} approvals).")
+
+
+def _plain(text: str) -> str:
+    """Return the text with everything a terminal could obey, or the eye could miss, written out."""
+    return escape("".join(char if char.isprintable() or char == "\n" else f"\\u{ord(char):04x}" for char in text))
 
 
 def _call(ticket: Answer) -> str:

@@ -79,7 +79,7 @@ def _by_id(raw: bytes) -> dict[str | None, jwt.PyJWK]:
             continue  # a symmetric key has no place in a published set
         try:
             key = jwt.PyJWK(entry)
-        except jwt.PyJWTError:
+        except (jwt.PyJWTError, TypeError, ValueError):
             continue  # a kind of key that we cannot use does not spoil the others
         if key.key_id in found:
             raise ValueError("two keys with one id")

@@ -62,7 +62,10 @@ def _key(value: str) -> str:
 
 def _is_machine(claims: Claims, issuer: Issuer) -> bool:
     rule = issuer.machine
-    return rule != "none" and lookup(claims, rule.claim) == rule.equals
+    if rule == "none":
+        return False
+    found = lookup(claims, rule.claim)
+    return rule.equals in (found if isinstance(found, list) else [found])
 
 
 def _actors(claims: Claims, issuer: Issuer) -> Iterator[str]:

@@ -17,7 +17,7 @@ from mcp_sod.policy.policy import Policy
 
 MAX_TOKEN = 16 * 1024
 SEEN_LIMIT = 10_000
-_TYPES = frozenset({None, "jwt", "at+jwt", "application/at+jwt"})
+_TYPES = frozenset({"jwt", "at+jwt", "application/at+jwt"})
 
 
 class Verifier:
@@ -90,7 +90,7 @@ def bearer(authorization: list[str]) -> str:
 
 def _check_header(header: dict[str, object], issuer: Issuer) -> None:
     kind = header.get("typ")
-    if (kind.lower() if isinstance(kind, str) else kind) not in _TYPES:
+    if kind is not None and not (isinstance(kind, str) and kind.lower() in _TYPES):
         raise Unauthenticated("The token is not an access token (typ).")
     if "crit" in header or "b64" in header:
         raise Unauthenticated("The token uses an extension that is not understood here (crit).")
@@ -119,6 +119,6 @@ def _claims(token: str, key: jwt.PyJWK, issuer: Issuer) -> dict[str, object]:
     except jwt.PyJWTError as error:
         sentence = next((text for kind, text in _SENTENCES if isinstance(error, kind)), "The token does not hold.")
         raise Unauthenticated(sentence) from None
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise Unauthenticated("The token does not hold.") from None
     return claims

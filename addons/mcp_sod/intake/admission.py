@@ -5,12 +5,12 @@ from urllib.parse import urlsplit
 
 from mcp_sod.errors import Malformed, Misdirected, Unlisted, Unsupported, Withheld, WrongMethod
 from mcp_sod.exchange import ReplyKind, Request
+from mcp_sod.policy.addresses import address, route
 from mcp_sod.policy.model import Upstream
 from mcp_sod.policy.policy import Policy
 from mcp_sod.wire.mcp import Call, read_call
 
 _KINDS: dict[str, ReplyKind] = {"application/json": "json", "text/event-stream": "events", "": "empty"}
-_PORTS = {"http": 80, "https": 443}
 # A header that is not known could carry text past the masks.
 KEPT_REPLY_HEADERS = frozenset({
     b"allow", b"cache-control", b"content-length", b"content-type", b"date", b"mcp-protocol-version",
@@ -56,25 +56,13 @@ def _kind(content_type: bytes) -> ReplyKind:
 @functools.lru_cache(maxsize=4)
 def routes(policy: Policy) -> dict[str, str]:
     """Return the names of the upstreams by their one URL, as `scheme://host:port/path`."""
-    return {_route(upstream.url): name for name, upstream in policy.document.upstreams.items()}
+    return {route(upstream.url): name for name, upstream in policy.document.upstreams.items()}
 
 
 @functools.lru_cache(maxsize=4)
 def addresses(policy: Policy) -> frozenset[tuple[str, int]]:
     """Return host and port of every upstream."""
-    return frozenset(_address(upstream.url) for upstream in policy.document.upstreams.values())
-
-
-def _route(url: str) -> str:
-    parts = urlsplit(url)
-    host, port = _address(url)
-    query = f"?{parts.query}" if parts.query else ""
-    return f"{parts.scheme}://{host}:{port}{parts.path or '/'}{query}"
-
-
-def _address(url: str) -> tuple[str, int]:
-    parts = urlsplit(url)
-    return (parts.hostname or "").lower(), parts.port or _PORTS[parts.scheme]
+    return frozenset(address(upstream.url) for upstream in policy.document.upstreams.values())
 
 
 def _upstream(request: Request, policy: Policy) -> tuple[str, Upstream]:
@@ -83,14 +71,15 @@ def _upstream(request: Request, policy: Policy) -> tuple[str, Upstream]:
         raise Unlisted("This is not an upstream of this gateway.", hint="See upstreams: in the policy.")
     if request.forward:  # in reverse mode the destination is the upstream, whatever the request calls it
         for said in (*request.header("host"), *filter(None, [request.authority])):
-            if _authority(said, request.url) != _address(request.url):
+            if _authority(said, request.url) != address(request.url):
                 raise Misdirected("The Host header, the request's target and the tunnel name different destinations.")
     return name, policy.document.upstreams[name]
 
 
 def _authority(host: str, url: str) -> tuple[str, int] | None:
+    whole = f"{urlsplit(url).scheme}://{host}"
     try:
-        return _address(f"{urlsplit(url).scheme}://{host}")
+        return address(whole) if "@" not in host and urlsplit(whole).netloc == host else None
     except ValueError:
         return None
 

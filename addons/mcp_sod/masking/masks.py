@@ -11,6 +11,8 @@ from mcp_sod.policy.policy import Policy
 
 type Suspects = frozenset[Detector]
 
+_HIDDEN = "[masked:hidden]"
+
 
 @dataclass(frozen=True, slots=True)
 class CompiledMask:
@@ -33,6 +35,7 @@ class Masks:
 
     masks: tuple[CompiledMask, ...]
     sweep: Sweep
+    markers: frozenset[str]  # what these masks leave behind
 
     def __bool__(self) -> bool:
         """Say whether anything is masked at all."""
@@ -57,13 +60,18 @@ class Masks:
 
     def text(self, text: str, suspects: Suspects, counts: Counter[str]) -> str:
         """Return the text with what the suspects find replaced by markers; `counts` learns how often."""
-        found = sorted(self._spans(text, suspects), key=lambda item: (item[0], -item[1]))
-        plain = plain_form(text)
-        if plain != text and sum(1 for _ in self._spans(plain, suspects)) > len(found):
+        masked = self._cut(text, suspects, counts)
+        plain = plain_form(masked)
+        if plain != masked and any(True for _ in self._spans(plain, suspects)):
             # Hidden behind invisible or look-alike characters: no offsets to cut at, so the whole text goes.
             counts["hidden"] += 1
-            return "[masked:hidden]"
-        pieces, at = [], 0
+            return _HIDDEN
+        return masked
+
+    def _cut(self, text: str, suspects: Suspects, counts: Counter[str]) -> str:
+        found = sorted(self._spans(text, suspects), key=lambda item: (item[0], -item[1]))
+        pieces: list[str] = []
+        at = 0
         for start, end, mask in found:
             if start >= at:
                 pieces += [text[at:start], mask.marker]
@@ -76,13 +84,15 @@ class Masks:
             for detector in mask.detectors:
                 if detector in suspects:
                     for start, end in detector.spans(text):
-                        yield start, end, mask
+                        if text[start:end] not in self.markers:
+                            yield start, end, mask
 
 
 @functools.lru_cache(maxsize=256)
 def masks_for(policy: Policy, roles: frozenset[str]) -> Masks:
     """Return the masks that apply to a reader with these roles; with no role, all of them."""
-    return Masks(tuple(mask for mask in _compiled(policy) if mask.raw_for.isdisjoint(roles)), policy.sweep)
+    masks = tuple(mask for mask in _compiled(policy) if mask.raw_for.isdisjoint(roles))
+    return Masks(masks, policy.sweep, frozenset({_HIDDEN, *(mask.marker for mask in masks)}))
 
 
 @functools.lru_cache(maxsize=4)

@@ -4,6 +4,7 @@ import base64
 import binascii
 from collections import Counter
 from dataclasses import dataclass, field
+from decimal import Decimal
 
 from mcp_sod.errors import Malformed, Withheld
 from mcp_sod.masking.masks import Masks, Suspects
@@ -64,6 +65,8 @@ class _Walk:
                 masked = self._leaf(path, value)
                 if masked != value:
                     self.changes[path] = dumps(masked)
+            case int() | Decimal() if not isinstance(value, bool):
+                self._number(path, str(value))
             case list():
                 for index, item in enumerate(value):
                     self.value((*path, index), item)
@@ -102,6 +105,12 @@ class _Walk:
                 return self._nested(text, inner)
         return self.message.masks.text(text, self.suspects, self.message.counts) if self.suspects else text
 
+    def _number(self, path: Path, digits: str) -> None:
+        if self.suspects and not (self.depth == 0 and path in _OPAQUE):
+            masked = self.message.masks.text(digits, self.suspects, self.message.counts)
+            if masked != digits:
+                self.changes[path] = dumps(masked)
+
     def _nested(self, text: str, inner: Json) -> str:
         if self.depth == NESTED_DEPTH:
             raise Withheld(f"The reply holds JSON inside JSON more than {NESTED_DEPTH} times over.")
@@ -124,7 +133,7 @@ def _worth_a_walk(masks: Masks, found: Texts) -> bool:
 
 
 def _may_be_json(text: str) -> bool:
-    return text[:64].lstrip(" \t\r\n")[:1] in ("{", "[")
+    return text[:64].lstrip(" \t\r\n")[:1] in ("{", "[", '"')
 
 
 def _no_binary(value: dict[str, Json]) -> None:

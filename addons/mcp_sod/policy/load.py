@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from mcp_sod.errors import PolicyError
+from mcp_sod.policy.addresses import route
 from mcp_sod.policy.model import Approval, Document, Part
 from mcp_sod.policy.policy import Policy
 from mcp_sod.policy.source import MAX_FILE, Source, Trail
@@ -81,7 +82,7 @@ def _explained(source: Source, details: ErrorDetails) -> str:
             return f"{source.place(path)}: {key}: {details['msg'].removeprefix('Value error, ')}."
 
 
-_UNION_ARMS = {"literal['refuse']", "Refuse", "[key]"}
+_UNION_ARMS = {"literal['refuse']", "Refuse", "literal['none']", "Machine", "[key]"}
 
 
 def _nearest(path: Trail) -> str:
@@ -114,6 +115,7 @@ def _dangling(document: Document) -> Iterator[_Fault]:
             yield from _unknown(("masking", index, "raw_for"), name, document.roles, "role")
     yield from _repeated("rules", [rule.id for rule in document.rules])
     yield from _repeated("masking", [mask.id for mask in document.masking])
+    yield from _same_place(document)
     yield from _repeated("identity", [issuer.issuer for issuer in document.identity])
 
 
@@ -143,6 +145,15 @@ def _unknown(path: Trail, name: str, known: Collection[str], kind: str) -> Itera
         close = difflib.get_close_matches(name, known, n=1)
         hint = f"Did you mean {close[0]}?" if close else f"Define it under {kind}s:, or correct the name."
         yield path, (f"there is no {kind} {name!r}.", hint)
+
+
+def _same_place(document: Document) -> Iterator[_Fault]:
+    """Yield upstreams at an address that another has: one would be there in name alone."""
+    first: dict[str, str] = {}
+    for name, upstream in document.upstreams.items():
+        there = first.setdefault(route(upstream.url), name)
+        if there != name:
+            yield ("upstreams", name, "url"), (f"{there!r} has this address already.", "Keep one of the two.")
 
 
 def _repeated(section: str, names: list[str]) -> Iterator[_Fault]:

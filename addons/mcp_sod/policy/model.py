@@ -86,7 +86,8 @@ class Upstream(Part):
     @model_validator(mode="after")
     def _url_is_whole(self) -> Self:
         parts = urlsplit(self.url)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.fragment or parts.username:
+        whole = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0  # `port` checks its range
+        if not whole or parts.fragment or parts.username:
             raise ValueError("url must be http(s)://host[:port]/path with no user and no fragment")
         return self
 

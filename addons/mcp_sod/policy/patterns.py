@@ -21,7 +21,12 @@ TIME_LIMIT = 0.02  # seconds a search of a short text in the second lane, and so
 TIME_PER_CHARACTER = 2e-6  # seconds more; long messages are searched in a thread
 LONG = 32 * 1024  # bytes or characters from which on a message is worth a thread
 MAX_PATTERN = 2_000  # characters; compiling has no time-out, so its input is bounded
-_INVISIBLE = dict.fromkeys([*range(0x200B, 0x2010), *range(0x202A, 0x202F), *range(0x2060, 0x2065), 0xFEFF, 0xAD])
+# Unicode's Default_Ignorable_Code_Point (DerivedCoreProperties): what stands in a text and is not seen.
+_INVISIBLE = dict.fromkeys([
+    0xAD, 0x34F, 0x61C, 0x115F, 0x1160, 0x17B4, 0x17B5, *range(0x180B, 0x1810), *range(0x200B, 0x2010),
+    *range(0x202A, 0x202F), *range(0x2060, 0x2070), 0x3164, *range(0xFE00, 0xFE10), 0xFEFF, 0xFFA0,
+    *range(0xFFF0, 0xFFF9), *range(0x1BCA0, 0x1BCA4), *range(0x1D173, 0x1D17B), *range(0xE0000, 0xE1000),
+])  # fmt: skip
 # Where a pattern speaks of the text's two ends, or takes flags back, searching joined texts could miss a match.
 _UNJOINABLE = re.compile(r"\\[AzZCQ]|\(\?[a-zA-Z]*-")
 

@@ -62,5 +62,6 @@ def _mask_detectors(mask: Mask, named: dict[str, Detector]) -> tuple[Detector, .
 def _field_in_text(fields: list[str]) -> str:
     """Return the pattern of `name: value` and `name=value` in free text; its group 1 is the value alone."""
     names = "|".join(re.escape(field).replace(r"\*", r"[\w-]*").replace(r"\?", r"[\w-]") for field in fields)
-    value = r""""(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|[^\s,;&}\]"']+"""
+    # A marker that stands there already is taken whole; a quotation that never ends, as far as it goes.
+    value = r"""\[masked:[\w.-]+\]|"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|["']?[^\s,;&}\]"']+"""
     return rf"""(?i)(?:^|[^\w-])(?:{names})["']?\s*[:=]\s*({value})"""

@@ -30,6 +30,7 @@ class Source:
 
     def add(self, file: Path, text: str) -> None:
         """Merge one file: lists and mappings of the same name join; a value given twice is an error."""
+        self.places.setdefault((), f"{file.name}:1")
         for key, value, places in _sections(file, text):
             known = self.tree.get(key)
             if isinstance(known, list) and isinstance(value, list):
@@ -60,6 +61,8 @@ def _twice(place: str, key: str, first: str) -> PolicyError:
 def _sections(file: Path, text: str) -> Iterator[tuple[str, Plain, dict[Trail, str]]]:
     try:
         root = yaml.compose(text, Loader=yaml.CSafeLoader if hasattr(yaml, "CSafeLoader") else yaml.SafeLoader)
+    except RecursionError:
+        raise PolicyError(f"{file.name}: nested too deeply.", hint="Write it out flat.") from None
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise PolicyError(f"{file.name}:{line}: not YAML: {error.problem}.", hint="Mend the line.") from None
@@ -70,7 +73,10 @@ def _sections(file: Path, text: str) -> Iterator[tuple[str, Plain, dict[Trail, s
     if not isinstance(root, yaml.MappingNode):
         raise PolicyError(f"{file.name}:1: must hold keys such as `rules:`.", hint="See policies/ for the shape.")
     reader = _Reader(file.name)
-    tree = reader.value(root, ())
+    try:
+        tree = reader.value(root, ())
+    except RecursionError:
+        raise PolicyError(f"{file.name}: nested too deeply, or within itself.", hint="Write it out flat.") from None
     assert isinstance(tree, dict)
     for key, value in tree.items():
         yield key, value, {path: place for path, place in reader.places.items() if path[:1] == (key,)}
@@ -92,7 +98,11 @@ class _Reader:
                 return self._mapping(node, path)
             case yaml.SequenceNode():
                 return [self.value(item, (*path, index)) for index, item in enumerate(node.value)]
-        scalar: Plain = self.scalars.construct_object(node)
+        try:
+            scalar: Plain = self.scalars.construct_object(node)
+        except (yaml.YAMLError, ValueError):  # a tag of someone's own, the 13th month, a number of 5,000 digits
+            dotted = ".".join(map(str, path))
+            raise PolicyError(f"{self._at(node)}: {dotted}: not a plain value.", hint="Put it into quotes.") from None
         if scalar is not None and not isinstance(scalar, bool | int | float | str):
             scalar = str(node.value)  # dates and the like: what was written
         return scalar

@@ -32,8 +32,11 @@ class CompiledRule:
         """Say whether `where` names this call."""
         return self.upstream(upstream) and self.method(call.method) and self.tool(call.tool or "")
 
-    def place(self, inspected: Inspected) -> Path | None:
-        """Return where the first match is; the root where the rule looks for nothing but the call itself."""
+    def place(self, inspected: Inspected, until: float) -> Path | None:
+        """Return where the first match is; the root where the rule looks for nothing but the call itself.
+
+        Raises Unavailable when the monotonic clock passes `until`.
+        """
         if not self.detectors:
             return ()
         suspects = inspected.suspects.intersection(self.detectors)
@@ -41,6 +44,7 @@ class CompiledRule:
             for path, text in found:
                 if self._looks_at(path) and any(detector.found_in(text) for detector in suspects):
                     return path
+                _in_time(until)
         return None
 
     def _looks_at(self, path: Path) -> bool:
@@ -75,11 +79,15 @@ def place(path: Path) -> str:
 def _found(policy: Policy, call: Call, upstream: str, inspected: Inspected) -> Iterator[Finding]:
     until = time.monotonic() + BUDGET + BUDGET_PER_BYTE * inspected.size
     for rule in compiled(policy):
-        where = rule.place(inspected) if rule.concerns(call, upstream) else None
+        where = rule.place(inspected, until) if rule.concerns(call, upstream) else None
         if where is not None:
             yield Finding(rule.rule.id, rule.rule.severity, rule.rule.action, place(where))
-        if time.monotonic() > until:
-            raise Unavailable("The rules took too long over this call.", hint="Send less text in one call.")
+        _in_time(until)
+
+
+def _in_time(until: float) -> None:
+    if time.monotonic() > until:
+        raise Unavailable("The rules took too long over this call.", hint="Send less text in one call.")
 
 
 @functools.lru_cache(maxsize=4)

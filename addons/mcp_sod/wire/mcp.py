@@ -24,6 +24,7 @@ _NAMED_BY: Final = {
     "resources/subscribe": "uri",
     "resources/unsubscribe": "uri",
 }
+_READ_HERE: Final = frozenset({"name", "uri", "arguments", "_meta"})
 _TRACE_PARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _PLAIN_TOKEN = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
@@ -56,7 +57,8 @@ class Call:
 
     def texts(self) -> Texts:
         """Return every decoded string and key that goes upstream, with its path in the message."""
-        found = texts(self.message)
+        # A number as id is no text of anyone's: clients count, or draw at random.
+        found = texts({**self.message, "id": None} if isinstance(self.request_id, int) else self.message)
         found.leaves.extend((("header", name), text) for name, text in self.header_texts)
         return found
 
@@ -97,6 +99,9 @@ def read_call(headers: Mapping[str, str], body: bytes, max_depth: int) -> Call:
         raise Malformed("The body is not a JSON-RPC request or notification.")
     if not isinstance(params, dict):
         raise Malformed("The params of an MCP message are an object.")
+    if any(key not in _READ_HERE and key.casefold() in _READ_HERE for key in params):
+        # Some servers (Go's) read keys in any case, the last one winning: they would read another call than this.
+        raise Malformed("A key of the params differs from one of MCP's in case alone.")
     if "id" in message and not _is_id(message["id"]):
         raise Malformed("The id must be a short string, or an integer that a double holds exactly.")
     name = _name(method, params)
@@ -146,12 +151,14 @@ def _headers_agree(headers: Mapping[str, str], method: str, name: str | None) ->
 
 def _decoded(value: str) -> str:
     """Return a header's text; `=?base64?…?=` is how 2026-07-28 carries what a header cannot."""
-    if value.startswith("=?base64?") and value.endswith("?="):
-        try:
-            return base64.b64decode(value[9:-2], validate=True).decode()
-        except (binascii.Error, UnicodeDecodeError):
-            raise Mismatch("A base64 header value does not decode.") from None
-    return value
+    if not (value.startswith("=?") and value.endswith("?=")):
+        return value
+    if not value.startswith("=?base64?"):
+        raise Mismatch("A header value has an encoding that is not read here.")
+    try:
+        return base64.b64decode(value[9:-2], validate=True).decode()
+    except (binascii.Error, UnicodeDecodeError):
+        raise Mismatch("A base64 header value does not decode.") from None
 
 
 def refusal_body(call: Call | None, refusal: Refusal, reference: str, ticket: str | None) -> bytes:

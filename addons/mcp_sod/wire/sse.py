@@ -33,14 +33,15 @@ class Event:
 class Events:
     """Takes a stream's bytes as they come and gives its events; holds at most one event of `limit` bytes."""
 
-    __slots__ = ("_after_cr", "_first", "_limit", "_lines", "_partial", "_size")
+    __slots__ = ("_after_cr", "_first", "_limit", "_lines", "_partial", "_size", "_waiting")
 
     def __init__(self, limit: int) -> None:
         """`limit`: bytes that one event may have."""
         self._limit = limit
         self._partial: list[bytes] = []
         self._lines: list[bytes] = []
-        self._size = 0
+        self._size = 0  # bytes of the lines, and of the line that has not ended
+        self._waiting = 0
         self._first = True
         self._after_cr = False
 
@@ -49,22 +50,30 @@ class Events:
         for line in self._whole_lines(chunk):
             if line:
                 self._lines.append(line)
+                self._size += len(line)
+                self._bounded(0)
                 continue
             lines, self._lines, self._size = self._lines, [], 0
             if lines:
                 yield _event(lines)
-        if self._size > self._limit:
+        self._bounded(self._waiting)
+
+    def _bounded(self, more: int) -> None:
+        if self._size + more > self._limit:
             raise Withheld(f"An event of the reply is larger than {self._limit} bytes.")
 
     def _whole_lines(self, chunk: bytes) -> list[bytes]:
+        if not chunk:
+            return []
         if self._after_cr and chunk.startswith(b"\n"):
             chunk = chunk[1:]  # the second half of a CRLF that was cut in two
         self._after_cr = chunk.endswith(b"\r")
-        self._size += len(chunk)
         head, *others = _LINE_END.split(chunk)
         self._partial.append(head)
         if not others:
+            self._waiting += len(head)
             return []
+        self._waiting = len(others[-1])
         first, self._partial = b"".join(self._partial), others[-1:]
         if self._first:
             self._first, first = False, first.removeprefix(b"\xef\xbb\xbf")

@@ -64,7 +64,7 @@ def dumps(value: object) -> str:
 
 
 class Texts(NamedTuple):
-    """All text of a value: strings with their paths, and keys with the paths of their values."""
+    """All text of a value: strings and numbers with their paths, and keys with the paths of their values."""
 
     leaves: list[tuple[Path, str]]
     keys: list[tuple[Path, str]]
@@ -91,9 +91,17 @@ def texts(value: Json, path: Path = ()) -> Texts:
                     leaves.append((there, inner))
                 elif isinstance(inner, dict | list):
                     todo.append((there, inner))
+                elif _is_number(inner):
+                    leaves.append((there, str(inner)))
         elif isinstance(item, list):
             todo.extend(((*where, index), inner) for index, inner in enumerate(item))
+        elif _is_number(item):
+            leaves.append((where, str(item)))
     return Texts(leaves, keys)
+
+
+def _is_number(value: Json) -> bool:
+    return isinstance(value, int | Decimal) and not isinstance(value, bool)
 
 
 def pointer(path: Path) -> str:
@@ -129,11 +137,9 @@ def _too_deep(max_depth: int) -> Malformed:
 
 def _deeper_than(value: Json, most: int) -> bool:
     level: list[Json] = [value]
-    for _ in range(most + 1):
+    for _ in range(most):
         level = [inner for item in level if isinstance(item, dict | list) for inner in _inside(item)]
-        if not level:
-            return False
-    return True
+    return any(isinstance(item, dict | list) for item in level)
 
 
 def _inside(item: dict[str, Json] | list[Json]) -> list[Json]:

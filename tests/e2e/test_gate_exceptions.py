@@ -1,0 +1,147 @@
+"""mitmproxy forwards what a failing addon was looking at; this gateway does not, whichever stage fails, however."""
+
+import contextlib
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from tests.world.sabotage import SCRIPT, Orders
+from tests.world.scene import GOOD, GOOD_EVENTS, SECRET, Scene, passed
+
+STAGES = ["Intake", "Identity", "Masking", "Roles", "Risk", "Approval", "Audit", "Release"]
+FAULTS = [
+    "step raise",  # inside the step, where the chain's own edge stands
+    "step halt",
+    "step options",
+    "late raise",  # inside the step, its work done
+    "hook raise",  # past the edge, where only mitmproxy catches it
+    "hook halt",
+    "hook options",
+    "late-hook raise",
+    "late-hook halt",
+    "sync raise",  # not even a coroutine
+    "sync halt",
+    "sync options",
+]
+SKIPS = [
+    "step skip",  # the stage is asked, and leaves its work undone
+    "hook skip",  # the hook returns at once
+    "sync skip",
+    "gone skip",  # the stage takes itself out of the chain
+]
+REPLY_POINTS = ["Intake.responseheaders", "Masking.response", "Audit.response"]
+
+
+@pytest.fixture(scope="module")
+def orders(tmp_path_factory: pytest.TempPathFactory) -> Orders:
+    """Where sabotage is ordered."""
+    return Orders(tmp_path_factory.mktemp("sabotage") / "order")
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory: pytest.TempPathFactory, orders: Orders) -> Iterator[Scene]:
+    """A gateway whose stages can be broken."""
+    with Scene(tmp_path_factory.mktemp("scene"), script=SCRIPT, env=orders.environment) as running:
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def control(scene: Scene, orders: Orders) -> Iterator[None]:
+    """Before and after each sabotage, the same script with nothing broken passes the same calls."""
+    for reply in (GOOD, GOOD_EVENTS):
+        assert passed(scene.call(reply=reply))
+    yield
+    orders.give("")
+    for reply in (GOOD, GOOD_EVENTS):
+        assert passed(scene.call(reply=reply))
+
+
+# After Release's work is done its fault changes nothing: the call was released by every stage, and on record.
+REQUEST_FAULTS = [
+    (name, fault)
+    for name in STAGES
+    for fault in FAULTS
+    if not (name == "Release" and fault.startswith("late-hook"))
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "fault"), REQUEST_FAULTS)
+def test_a_stage_that_fails_forwards_nothing(scene: Scene, orders: Orders, name: str, fault: str) -> None:
+    """An exception in any stage's hook for requests, caught at our edge or not, refuses the call, on record."""
+    refused(scene, orders, f"{name}.request {fault}")
+
+
+@pytest.mark.parametrize("skip", SKIPS)
+@pytest.mark.parametrize("name", STAGES)
+def test_a_stage_that_is_skipped_forwards_nothing(scene: Scene, orders: Orders, name: str, skip: str) -> None:
+    """A stage that returns without its work, or is not there, is missed by the gate: the call is refused, on record."""
+    refused(scene, orders, f"{name}.request {skip}")
+
+
+def refused(scene: Scene, orders: Orders, order: str) -> None:
+    """Gives the order, and sees a call refused: nothing goes upstream, and why is on record."""
+    seen = scene.watch()
+    orders.give(order)
+    reply = scene.call()
+    assert orders.struck
+    assert seen.connections == 0
+    assert "refused" in reply.text or "not released" in reply.text or "Not allowed" in reply.text, reply.text
+    assert SECRET not in reply.text
+    assert seen.record(code="unavailable")["event"] == "denied"
+
+
+def test_a_cancelled_hook_hangs_and_forwards_nothing(scene: Scene, orders: Orders) -> None:
+    """A cancellation passes every edge there is: the caller waits in vain, nothing is forwarded, and it is on record."""
+    seen = scene.watch()
+    orders.give("Risk.request step cancel")
+    with pytest.raises(httpx.ReadTimeout), httpx.Client(proxy=scene.gateway.url, trust_env=False, timeout=1) as http:
+        http.send(_request(http, scene))
+    assert orders.struck
+    assert seen.connections == 0
+    assert seen.record(code="broken")["event"] == "rejected"
+
+
+def _request(http: httpx.Client, scene: Scene) -> httpx.Request:
+    body = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "query", "arguments": {}}}
+    return http.build_request("POST", scene.echo.url, json=body, headers={"Authorization": f"Bearer {scene.token()}"})
+
+
+@pytest.mark.parametrize("fault", [*FAULTS, *SKIPS])
+@pytest.mark.parametrize("point", REPLY_POINTS)
+def test_a_stage_that_fails_delivers_nothing(scene: Scene, orders: Orders, point: str, fault: str) -> None:
+    """When any stage's hook for replies fails or is skipped, the client gets nothing of the reply, on record."""
+    seen = scene.watch()
+    orders.give(f"{point} {fault}")
+    reply = scene.call(groups=("mcp-users", "data-stewards"))  # whose reply would be raw: nothing at all may come
+    assert orders.struck
+    late = fault.startswith("late-hook") and point != "Masking.response"
+    assert (SECRET in reply.text) == late, reply.text  # all work was done, and done before the fault
+    if not late:
+        assert {record.get("code") for record in seen.records} & {"withheld", "unavailable"}
+    assert "replied" in seen.events() or "withheld" in seen.events() or "denied" in seen.events()
+
+
+@pytest.mark.parametrize("fault", [*FAULTS, *SKIPS])
+@pytest.mark.parametrize("point", ["Intake.responseheaders", "Masking.responseheaders", "Audit.response"])
+def test_a_stage_that_fails_streams_nothing_raw(scene: Scene, orders: Orders, point: str, fault: str) -> None:
+    """When a hook fails on a streamed reply, what reaches the client is masked or nothing, and it is on record."""
+    seen = scene.watch()
+    orders.give(f"{point} {fault}")
+    with contextlib.suppress(httpx.RemoteProtocolError):
+        assert SECRET not in scene.call(reply=GOOD_EVENTS).text
+    assert orders.struck
+    assert {"replied", "withheld", "denied"} & set(seen.events())
+
+
+@pytest.mark.parametrize("fault", ["raise", "halt"])
+def test_masks_that_fail_on_a_stream_deliver_nothing(scene: Scene, orders: Orders, fault: str) -> None:
+    """An exception in the function through which a reply streams ends the reply: nothing raw, and on record."""
+    seen = scene.watch()
+    orders.give(f"Stream call {fault}")
+    try:
+        assert SECRET not in scene.call(reply=GOOD_EVENTS).text
+    except httpx.HTTPError:
+        pass
+    assert orders.struck
+    assert seen.record(event="replied")
