@@ -11,13 +11,12 @@ from mcp_sod.errors import StartError
 
 
 def claim(host: str, port: int) -> socket.socket:
-    """Return a socket bound to the console's address; raises StartError if it is taken."""
+    """Return a socket bound to the console's address, listening once it is served; raises StartError if it is taken."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     claimed = socket.socket(family, socket.SOCK_STREAM)
     claimed.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         claimed.bind((host, port))
-        claimed.listen(128)
     except OSError as error:
         claimed.close()
         raise StartError(

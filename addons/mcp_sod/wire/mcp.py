@@ -186,7 +186,11 @@ def check_reply(message: Json, call: Call, *, streamed: bool) -> dict[str, Json]
         raise Withheld("The upstream's reply is not a JSON-RPC message.")
     keys = message.keys()
     if keys in ({"jsonrpc", "id", "result"}, {"jsonrpc", "id", "error"}):
-        if message["id"] == call.request_id or (message["id"] is None and "error" in keys):
+        answered = message["id"]
+        # To Python true is 1.
+        if answered == call.request_id and type(answered) is type(call.request_id):
+            return message
+        if answered is None and "error" in keys:
             return message
         raise Withheld("The upstream's reply answers a different request.")
     if streamed and "method" in keys and keys <= {"jsonrpc", "id", "method", "params"}:

@@ -1,0 +1,32 @@
+"""Durations and sizes."""
+
+import pytest
+
+from mcp_sod.policy.units import seconds, size
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"), [("45s", 45), ("10m", 600), ("4h", 14400), ("7d", 604800), ("7 d", 604800), (3, 3)]
+)
+def test_durations(written: object, meant: float) -> None:
+    """Seconds, minutes, hours and days; a bare number is seconds."""
+    assert seconds(written) == meant
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"), [("1B", 1), ("512KiB", 1 << 19), ("4MiB", 1 << 22), ("2GiB", 1 << 31), (9, 9)]
+)
+def test_sizes(written: object, meant: int) -> None:
+    """Binary units; a bare number is bytes."""
+    assert size(written) == meant
+
+
+@pytest.mark.parametrize(
+    "written", ["", "45", "s", "0s", "-1s", "+1s", "1.5h", "1e3s", "1S", "1 week", "4MB", "1h30m", "0x1s", 0, -1, True, None, 1.5, [], "9" * 10 + "s"]
+)  # fmt: skip
+def test_anything_else_is_refused_with_an_example(written: object) -> None:
+    """What could be read in two ways, or means nothing, is an error that shows how it is written."""
+    with pytest.raises(ValueError, match="such as 45s"):
+        seconds(written)
+    with pytest.raises(ValueError, match="such as 512KiB"):
+        size(written)
