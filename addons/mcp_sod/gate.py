@@ -230,11 +230,12 @@ class Gate:
 
 def request_digest(request: http.Request) -> bytes:
     """Return the SHA-256 of all that decides what an upstream receives, and where."""
+    data = request.data
     head = repr((
-        request.method, request.scheme, request.host, request.port, request.path, request.authority,
-        request.http_version, request.headers.fields, None if request.trailers is None else request.trailers.fields,
+        data.method, data.scheme, data.host, data.port, data.path, data.authority, data.http_version,
+        data.headers.fields, None if data.trailers is None else data.trailers.fields,
     ))  # fmt: skip
-    return hashlib.sha256(head.encode() + b"\0" + (request.raw_content or b"")).digest()
+    return hashlib.sha256(head.encode() + b"\0" + (data.content or b"")).digest()
 
 
 def response_digest(response: http.Response, *, head_only: bool = False) -> bytes:
@@ -255,14 +256,14 @@ def _may_leave(flow: http.HTTPFlow, passage: Passage) -> bool:
 
 
 def _request(flow: http.HTTPFlow) -> Request:
-    request = flow.request
-    headers = tuple((name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in request.headers.fields)
+    data = flow.request.data
+    scheme, path = data.scheme.decode("latin-1"), data.path.decode("latin-1")
     return Request(
-        method=request.method,
-        url=f"{request.scheme}://{request.host}:{request.port}{request.path}",
-        headers=headers,
-        body=request.raw_content or b"",
-        authority=request.authority,
+        method=data.method.decode("latin-1"),
+        url=f"{scheme}://{data.host}:{data.port}{path}",
+        headers=tuple((name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in data.headers.fields),
+        body=data.content or b"",
+        authority=data.authority.decode("latin-1"),
         peer=str(flow.client_conn.peername[0]),
         forward=not flow.client_conn.proxy_mode.full_spec.startswith("reverse"),
     )

@@ -38,7 +38,9 @@ class Masking(Stage):
             return
         call, response = cast("Call", exchange.call), cast("http.Response", flow.response)
         reply = _reply(exchange)
-        response.headers.pop("content-length", None)
+        others = (field for field in response.headers.fields if field[0] != b"content-length")
+        framing = () if flow.request.is_http2 else ((b"transfer-encoding", b"chunked"),)
+        response.headers.fields = (*others, *framing)
         response.stream = Stream(reply, call, exchange.reference, exchange.policy.gateway.limits.body)
         exchange.reply = reply.facts
         self.gate.seal(flow, response.stream)
@@ -61,8 +63,9 @@ class Masking(Stage):
             response.headers["content-type"] = "application/json"
             body = refusal_body(exchange.call, withheld, exchange.reference, None)
         response.raw_content = body
-        if body:
-            response.headers["content-length"] = str(len(body))
+        if (b"content-length", length := str(len(body)).encode()) not in response.headers.fields:
+            others = (field for field in response.headers.fields if field[0] != b"content-length")
+            response.headers.fields = (*others, (b"content-length", length))
         self.gate.seal(flow)
 
 

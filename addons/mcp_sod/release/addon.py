@@ -16,11 +16,9 @@ class Release(Stage):
     @on_request
     async def request(self, exchange: Exchange, flow: http.HTTPFlow) -> None:
         """Release the request; the gate opens only if the verdict is Allow."""
-        kept = [
-            (name, value) for name, value in flow.request.headers.fields if forwarded(name.decode("latin-1").lower())
-        ]
+        kept = [field for field in flow.request.headers.fields if forwarded(field[0].lower())]
         own = own_headers(exchange.policy, cast("Upstream", exchange.upstream))
-        flow.request.headers = http.Headers([*kept, *own])
+        flow.request.headers.fields = (*kept, *own)
         if not flow.request.is_http2:
             flow.request.authority = ""  # the target was checked; the upstream gets its own path alone
         self.gate.release(flow)

@@ -8,14 +8,14 @@ from mcp_sod.policy.model import Secret, Upstream
 from mcp_sod.policy.policy import Policy
 
 _FORWARDED = frozenset({
-    "accept", "accept-language", "content-length", "content-type", "host", "last-event-id", "mcp-method", "mcp-name",
-    "mcp-protocol-version", "mcp-session-id", "traceparent", "user-agent",
+    b"accept", b"accept-language", b"content-length", b"content-type", b"host", b"last-event-id", b"mcp-method",
+    b"mcp-name", b"mcp-protocol-version", b"mcp-session-id", b"traceparent", b"user-agent",
 })  # fmt: skip
 
 
-def forwarded(name: str) -> bool:
+def forwarded(name: bytes) -> bool:
     """Say whether a request's header goes on; `name` in lower case. Credentials and unknown ones do not."""
-    return name in _FORWARDED or name.startswith("mcp-param-")
+    return name in _FORWARDED or name.startswith(b"mcp-param-")
 
 
 def own_headers(policy: Policy, upstream: Upstream) -> list[tuple[bytes, bytes]]:
