@@ -4,7 +4,9 @@ import logging
 from pathlib import Path
 
 from mitmproxy import ctx
-from mitmproxy.addonmanager import Loader
+from mitmproxy.addonmanager import Loader, safecall
+from mitmproxy.exceptions import AddonHalt, OptionsError
+from mitmproxy.hooks import Hook
 
 from mcp_sod.approval.addon import Approval
 from mcp_sod.audit.addon import Audit
@@ -94,11 +96,26 @@ def _install() -> Gate:
             # Not `remove`: it would call hooks that only async code may call.
             manager.chain = [other for other in manager.chain if other is not addon]
             del manager.lookup[name]
+    manager.trigger_event = _ask_everyone
     for handler in logging.getLogger().handlers:
         handler.addFilter(Discretion())
     gate = Gate(_opened(), settled=_settle_chain)
     manager.add(gate)  # type: ignore[no-untyped-call]
     return gate
+
+
+async def _ask_everyone(event: Hook) -> None:
+    """Ask every entry of the chain, in place of mitmproxy's `trigger_event`.
+
+    There, an addon's AddonHalt ends the event before the gate is asked, and its OptionsError leaves the flow hanging.
+    """
+    manager = ctx.master.addons
+    for entry in manager.chain:
+        try:
+            with safecall():
+                await manager.invoke_addon(entry, event)
+        except (AddonHalt, OptionsError) as error:
+            logger.error("An addon failed at %s: %s", event.name, type(error).__name__)  # noqa: TRY400 (no payload)
 
 
 def _settle_chain() -> None:

@@ -158,18 +158,25 @@ class Exchange:
     upstream_name: str | None = None
     upstream: Upstream | None = None
     call: Call | None = None
-    inspected: Inspected = Inspected(Texts([], []), frozenset(), 0)
+    inspected: Inspected | None = None
     principal: Principal | None = None
-    roles: frozenset[str] = frozenset()
+    roles: frozenset[str] | None = None
     visible_tool: Callable[[str], bool] | None = None
     findings: tuple[Finding, ...] = ()
     verdict: Verdict = Undecided()
     redact: Callable[[str], str] = field(default=lambda _text: "[not shown]")
     digest: str | None = None
     ticket: str | None = None
-    reply_kind: ReplyKind = "other"
+    recorded: bool = False  # its intent is durable
+    reply_kind: ReplyKind | None = None
     shown: str = ""  # the call as approvers and records may see it: masked
     reply: Callable[[], Mapping[str, object]] = dict  # gives what the outcome record says of the reply
+
+    @property
+    def complete(self) -> bool:
+        """Say whether every stage has filled in its part: a stage that was skipped is missed here."""
+        parts = (self.upstream, self.call, self.principal, self.inspected, self.roles, self.digest)
+        return all(part is not None for part in parts) and isinstance(self.verdict, Allow) and self.recorded
 
     def bearings(self) -> dict[str, object]:
         """Return what a record needs to be found with the others of this exchange, and of its ticket."""
@@ -189,6 +196,6 @@ class Exchange:
         return self.bearings() | {
             "digest": self.digest,
             "principal": principal.facts() if principal else None,
-            "roles": sorted(self.roles),
+            "roles": sorted(self.roles or ()),
             "findings": [f"{found.action}:{found.rule}@{self.redact(found.at)}" for found in self.findings],
         }

@@ -134,7 +134,8 @@ class Gate:
         """Open the door, as the last addon and the last statement, only for what was released."""
         passage = self.passage(flow)
         if self.runtime is None or passage.answer is not None:
-            return  # what closed the door stands
+            flow.response = passage.answer or _closed()  # whatever another addon made of it
+            return
         if not _may_leave(flow, passage):
             flow.response = _closed()
             await self.refuse(flow, Unavailable("The call was not released by every stage of the gateway."))
@@ -177,6 +178,8 @@ class Gate:
         assert flow.response is not None
         flow.response.trailers = None
         if flow.response.stream and passage.stream is flow.response.stream:
+            if not passage.finished:
+                await self._broken(flow, "The reply was streamed, but a stage of the gateway failed at its end.")
             return  # it is at the client already
         if self.runtime is None:
             flow.response = _closed()
@@ -193,14 +196,10 @@ class Gate:
             flow.kill()  # type: ignore[no-untyped-call]  # mitmproxy's error page would quote the upstream's bytes
         if passage.finished or self.runtime is None:
             return
-        passage.finished = True
-        facts = self.exchange(flow).facts() | {"code": "broken", "reason": "The connection ended.", "status": None}
-        if "body_size_limit" in message:
-            facts["reason"] = "The message is larger than gateway.limits.body."
-        if passage.sent:
-            await self._note("replied", **{**self.exchange(flow).reply(), **facts})
-        else:
-            await self._note("rejected", **facts)
+        too_large = "body_size_limit" in message
+        await self._broken(
+            flow, "The message is larger than gateway.limits.body." if too_large else "The connection ended."
+        )
 
     # what is not HTTP is not understood
 
@@ -215,6 +214,16 @@ class Gate:
     def websocket_start(self, flow: http.HTTPFlow) -> None:
         """Refuse WebSockets."""
         flow.kill()  # type: ignore[no-untyped-call]  # mitmproxy's
+
+    async def _broken(self, flow: http.HTTPFlow, reason: str) -> None:
+        """Record an exchange that ended without the outcome that its stages would have recorded."""
+        passage, exchange = self.passage(flow), self.exchange(flow)
+        passage.finished = True
+        facts = exchange.facts() | {"code": "broken", "reason": reason, "status": None}
+        if passage.sent:
+            await self._note("replied", **{**exchange.reply(), **facts})
+        else:
+            await self._note("rejected", **facts)
 
     def _listed(self, host: str, port: int) -> bool:
         return self.runtime is not None and self.runtime.listed(host, port)
@@ -249,7 +258,7 @@ def _may_leave(flow: http.HTTPFlow, passage: Passage) -> bool:
     return (
         passage.released is not None
         and passage.exchange is not None
-        and isinstance(passage.exchange.verdict, Allow)
+        and passage.exchange.complete
         and not flow.is_replay
         and passage.released == request_digest(flow.request)
     )

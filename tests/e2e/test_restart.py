@@ -7,7 +7,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
 from threading import Event
@@ -85,13 +85,10 @@ def test_a_used_grant_stays_used(setting: Setting, interruption: Interruption, r
 
 def test_nothing_reaches_the_bank_without_a_record(setting: Setting, interruption: Interruption) -> None:
     """Killed under load: every payment that the bank made, answered or not, is on record as forwarded."""
-    numbers, enough = count(), Event()
-    with ThreadPoolExecutor(4) as callers:
-        load = [callers.submit(keep_paying, setting, numbers, enough) for _ in range(4)]
+    with under_load(setting) as load:
         while len(setting.bank.ledger.payments()) < 40:
             assert not any(caller.done() for caller in load)
         interruption()
-        enough.set()
     forwarded = [record["request"] for record in whole_log(setting) if record["event"] == "forwarded"]
     recorded = Counter(json.loads(request)["params"]["arguments"]["invoice_id"] for request in forwarded)
     made = Counter(payment["invoice_id"] for payment in setting.bank.ledger.payments())
@@ -128,6 +125,17 @@ def is_held_anew(setting: Setting, risky: dict[str, Any], ticket: str) -> None:
     acts = [record["event"] for record in whole_log(setting) if record.get("ticket") == ticket]
     assert [acts.count(act) for act in ("voted", "granted", "forwarded", "replied")] == [1, 1, 1, 1]
     assert "held" in acts
+
+
+@contextmanager
+def under_load(setting: Setting) -> Iterator[list[Future[None]]]:
+    """Four callers that pay one invoice after the other, until the end of the block."""
+    numbers, enough = count(), Event()
+    with ThreadPoolExecutor(4) as callers:
+        try:
+            yield [callers.submit(keep_paying, setting, numbers, enough) for _ in range(4)]
+        finally:
+            enough.set()
 
 
 def keep_paying(setting: Setting, numbers: "count[int]", enough: Event) -> None:

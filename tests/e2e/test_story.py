@@ -93,7 +93,7 @@ def test_what_staying_prints_works(staying: Process, temporary: Path) -> None:
 def shell(lines: list[str]) -> str:
     """What these lines say when they are pasted into a shell in the checkout."""
     done = subprocess.run(
-        ["bash", "-eu"], input="\n".join(lines), cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+        ["/bin/bash", "-eu"], input="\n".join(lines), cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
     )
     return done.stdout + done.stderr
 

@@ -1,4 +1,4 @@
-"""Where the story plays: a bank, an identity provider, the gateway between them and the callers, and the records' archive."""
+"""Where the story plays: a bank, an identity provider, the gateway before them, and the records' archive."""
 
 import json
 import os

@@ -59,7 +59,7 @@ def request_of(call: Call | None = None, **changed: Any) -> Request:
     """The HTTP request that carries a call to the upstream `tools`."""
     body = json.dumps(call.message).encode() if call else b"{}"
     facts = {"method": "POST", "url": UPSTREAM, "headers": (("content-type", "application/json"),), "body": body}
-    return Request(**{**facts, "peer": "127.0.0.1", "forward": True, **changed})
+    return Request(**{**facts, "authority": "", "peer": "127.0.0.1", "forward": True, **changed})
 
 
 def exchange_of(policy: Policy, call: Call, principal: Principal | None = None) -> Exchange:

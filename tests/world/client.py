@@ -130,4 +130,4 @@ def raw_call(
 
 def raw_http(proxy: str | None = None) -> httpx.Client:
     """A plain HTTP client that uses this proxy, or none, whatever the environment says."""
-    return httpx.Client(proxy=proxy, trust_env=False, timeout=60)
+    return httpx.Client(proxy=proxy, trust_env=False, timeout=15)

@@ -30,6 +30,7 @@ class Audit(Stage):
         if obstacle is not None:
             raise Unavailable(f"The audit store cannot take records: {obstacle}", hint="Try again later.")
         await self._write("forwarded", **exchange.facts(), request=exchange.shown)
+        exchange.recorded = True
 
     @on_reply
     async def response(self, exchange: Exchange, flow: http.HTTPFlow) -> None:

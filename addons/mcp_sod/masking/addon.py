@@ -54,6 +54,8 @@ class Masking(Stage):
         reply = _reply(exchange)
         exchange.reply = reply.facts
         raw, kind = response.raw_content or b"", exchange.reply_kind
+        if kind is None:
+            raise Withheld("The head of the upstream's reply was not inspected.")
         try:
             body = await asyncio.to_thread(reply.whole, raw, kind) if len(raw) > LONG else reply.whole(raw, kind)
         except Withheld as withheld:
@@ -70,7 +72,7 @@ class Masking(Stage):
 
 
 def _reply(exchange: Exchange) -> Reply:
-    reader = masks_for(exchange.policy, exchange.roles)
+    reader = masks_for(exchange.policy, exchange.roles or _NOBODY)
     record = masks_for(exchange.policy, _NOBODY)
     depth = exchange.policy.gateway.limits.depth
     return Reply(cast("Call", exchange.call), reader, record, exchange.visible_tool, depth)
@@ -85,10 +87,11 @@ def _inspect(exchange: Exchange) -> None:
     """Sweep the call's texts, once for masks and rules alike, and make what may be shown of it."""
     call = cast("Call", exchange.call)
     found = call.texts()
-    exchange.inspected = Inspected(found, exchange.policy.sweep.suspects(found.plain()), len(exchange.request.body))
+    suspects = exchange.policy.sweep.suspects(found.plain())
+    exchange.inspected = Inspected(found, suspects, len(exchange.request.body))
     message = MaskedMessage(masks_for(exchange.policy, _NOBODY))
     try:
         body = exchange.request.body.decode()
-        exchange.shown = message.text(body, call.message, found, exchange.inspected.suspects)[:KEPT]
+        exchange.shown = message.text(body, call.message, found, suspects)[:KEPT]
     except SodError as error:
         exchange.shown = f"[not shown: {error.sentence}]"

@@ -6,7 +6,7 @@ from typing import cast
 from mitmproxy import http
 
 from mcp_sod.errors import Denied
-from mcp_sod.exchange import Deny, Exchange
+from mcp_sod.exchange import Deny, Exchange, Inspected
 from mcp_sod.policy.patterns import LONG
 from mcp_sod.risk.rules import findings, verdict
 from mcp_sod.stage import Stage, on_request
@@ -20,10 +20,11 @@ class Risk(Stage):
     async def request(self, exchange: Exchange, _flow: http.HTTPFlow) -> None:
         """Fill in findings and verdict."""
         call, upstream = cast("Call", exchange.call), cast("str", exchange.upstream_name)
+        inspected = cast("Inspected", exchange.inspected)
         if len(exchange.request.body) > LONG:
-            found = await asyncio.to_thread(findings, exchange.policy, call, upstream, exchange.inspected)
+            found = await asyncio.to_thread(findings, exchange.policy, call, upstream, inspected)
         else:
-            found = findings(exchange.policy, call, upstream, exchange.inspected)
+            found = findings(exchange.policy, call, upstream, inspected)
         exchange.findings = found
         exchange.verdict = verdict(exchange.policy, exchange.findings)
         if isinstance(exchange.verdict, Deny):

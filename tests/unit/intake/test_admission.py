@@ -1,0 +1,161 @@
+"""What a request must be before anyone asks who sent it."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mcp_sod.errors import Refusal, Withheld
+from mcp_sod.exchange import ReplyKind, Request
+from mcp_sod.intake.admission import addresses, admit, reply_kind
+from mcp_sod.policy.policy import Policy
+from tests.unit.making import body_of, policy_of
+
+JSON = ("content-type", "application/json")
+UPSTREAMS = {
+    "tools": {"url": "http://tools.example:9000/mcp", "speaks": "mcp"},
+    "query": {"url": "https://Query.Example/v1/mcp?tenant=a", "speaks": "mcp"},
+    "six": {"url": "http://[::1]:9000/mcp", "speaks": "mcp"},
+    "root": {"url": "http://root.example", "speaks": "mcp"},
+}
+
+
+@pytest.fixture(scope="module")
+def policy(tmp_path_factory: pytest.TempPathFactory) -> Policy:
+    """A policy with upstreams of several kinds."""
+    return policy_of(tmp_path_factory.mktemp("policy"), upstreams=UPSTREAMS, gateway={"name": "g", "limits": {"body": "1KiB"}})
+
+
+def request(**changed: Any) -> Request:
+    """A request that is admitted, but for what is changed."""
+    facts = {"method": "POST", "url": "http://tools.example:9000/mcp", "headers": (JSON,), "body": body_of("ping"), "peer": "p"}
+    return Request(**{**facts, "authority": "", "forward": True, **changed})
+
+
+GOOD: list[tuple[str, dict[str, Any], str]] = [
+    ("an upstream by its URL", {}, "tools"),
+    ("the default port written out", {"url": "https://query.example:443/v1/mcp?tenant=a"}, "query"),
+    ("an IPv6 address", {"url": "http://::1:9000/mcp", "forward": False}, "six"),
+    ("a URL without a path", {"url": "http://root.example:80/"}, "root"),
+    ("the same host", {"headers": (JSON, ("host", "tools.example:9000"))}, "tools"),
+    ("the same host in capitals", {"headers": (JSON, ("host", "Tools.Example:9000"))}, "tools"),
+    ("the default port left out", {"url": "http://root.example:80/", "headers": (JSON, ("host", "root.example"))}, "root"),
+    ("the same authority", {"authority": "tools.example:9000"}, "tools"),
+    ("reverse mode, whatever the host", {"forward": False, "headers": (JSON, ("host", "gateway.example"))}, "tools"),
+    ("a charset", {"headers": (("content-type", 'Application/JSON; charset="UTF-8"'),)}, "tools"),
+    ("identity as encoding", {"headers": (JSON, ("content-encoding", "Identity"))}, "tools"),
+    ("a header twice that may be", {"headers": (JSON, ("accept", "a"), ("accept", "b"))}, "tools"),
+    ("the largest body", {"body": body_of("ping") + b" " * (1024 - len(body_of("ping")))}, "tools"),
+]
+BAD: list[tuple[str, dict[str, Any], str]] = [
+    ("another host", {"url": "http://tools.example.org:9000/mcp"}, "unlisted"),
+    ("a host with a dot at its end", {"url": "http://tools.example.:9000/mcp"}, "unlisted"),
+    ("another port", {"url": "http://tools.example:9001/mcp"}, "unlisted"),
+    ("another scheme", {"url": "https://tools.example:9000/mcp"}, "unlisted"),
+    ("another path", {"url": "http://tools.example:9000/mcp/"}, "unlisted"),
+    ("a path in capitals", {"url": "http://tools.example:9000/MCP"}, "unlisted"),
+    ("a path with dots", {"url": "http://tools.example:9000/x/../mcp"}, "unlisted"),
+    ("an escaped path", {"url": "http://tools.example:9000/%6dcp"}, "unlisted"),
+    ("two slashes", {"url": "http://tools.example:9000//mcp"}, "unlisted"),
+    ("a query", {"url": "http://tools.example:9000/mcp?x=1"}, "unlisted"),
+    ("an empty query", {"url": "http://tools.example:9000/mcp?"}, "unlisted"),
+    ("another query", {"url": "https://query.example:443/v1/mcp?tenant=b"}, "unlisted"),
+    ("no query", {"url": "https://query.example:443/v1/mcp"}, "unlisted"),
+    ("metadata of the cloud", {"url": "http://169.254.169.254:80/"}, "unlisted"),
+    ("GET", {"method": "GET"}, "http-method"),
+    ("DELETE", {"method": "DELETE"}, "http-method"),
+    ("post in small letters", {"method": "post"}, "http-method"),
+    ("another host in the header", {"headers": (JSON, ("host", "root.example"))}, "misdirected"),
+    ("another port in the header", {"headers": (JSON, ("host", "tools.example:9001"))}, "misdirected"),
+    ("no port in the header", {"headers": (JSON, ("host", "tools.example"))}, "misdirected"),
+    ("a user in the header", {"headers": (JSON, ("host", "root.example@tools.example:9000"))}, "misdirected"),
+    ("a path in the header", {"headers": (JSON, ("host", "tools.example:9000/x"))}, "misdirected"),
+    ("a fragment in the header", {"headers": (JSON, ("host", "tools.example:9000#x"))}, "misdirected"),
+    ("an empty host", {"headers": (JSON, ("host", ""))}, "misdirected"),
+    ("a port that is none", {"headers": (JSON, ("host", "tools.example:x"))}, "misdirected"),
+    ("a bracket", {"headers": (JSON, ("host", "[tools.example:9000"))}, "misdirected"),
+    ("two hosts, the second another", {"headers": (JSON, ("host", "tools.example:9000"), ("host", "root.example"))}, "misdirected"),
+    ("another authority", {"authority": "root.example:9000"}, "misdirected"),
+    ("an authority with a user", {"authority": "root.example@tools.example:9000"}, "misdirected"),
+    ("the host twice", {"headers": (JSON, ("host", "tools.example:9000"), ("host", "tools.example:9000"))}, "malformed"),
+    ("no content type", {"headers": ()}, "unsupported"),
+    ("another content type", {"headers": (("content-type", "text/plain"),)}, "unsupported"),
+    ("JSON of another kind", {"headers": (("content-type", "application/json-rpc"),)}, "unsupported"),
+    ("another charset", {"headers": (("content-type", "application/json; charset=utf-7"),)}, "unsupported"),
+    ("two charsets", {"headers": (("content-type", "application/json; charset=utf-8; charset=utf-16"),)}, "unsupported"),
+    ("an unknown parameter", {"headers": (("content-type", "application/json; boundary=x"),)}, "unsupported"),
+    ("the content type twice", {"headers": (JSON, JSON)}, "malformed"),
+    ("gzip", {"headers": (JSON, ("content-encoding", "gzip"))}, "unsupported"),
+    ("rot13", {"headers": (JSON, ("content-encoding", "rot13"))}, "unsupported"),
+    ("identity and gzip", {"headers": (JSON, ("content-encoding", "identity, gzip"))}, "unsupported"),
+    ("an empty encoding", {"headers": (JSON, ("content-encoding", ""))}, "unsupported"),
+    ("the encoding twice", {"headers": (JSON, ("content-encoding", "identity"), ("content-encoding", "identity"))}, "malformed"),
+    ("an MCP header twice", {"headers": (JSON, ("mcp-name", "a"), ("mcp-name", "a"))}, "malformed"),
+    ("an upgrade", {"headers": (JSON, ("upgrade", "websocket"))}, "malformed"),
+    ("announced trailers", {"headers": (JSON, ("trailer", "x"))}, "malformed"),
+    ("another method in a header", {"headers": (JSON, ("x-http-method-override", "DELETE"))}, "malformed"),
+    ("a header beyond ASCII", {"headers": (JSON, ("mcp-param-x", "\u00e9"))}, "malformed"),
+    ("a header with a control character", {"headers": (JSON, ("mcp-param-x", "a\tb"))}, "malformed"),
+    ("a header that says another method", {"headers": (JSON, ("mcp-method", "tools/call"))}, "header-mismatch"),
+    ("a body beyond the limit", {"body": body_of("ping") + b" " * 1024}, "malformed"),
+    ("an empty body", {"body": b""}, "malformed"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("changed", "name"), [row[1:] for row in GOOD], ids=[row[0] for row in GOOD])
+def test_what_is_understood_is_admitted(changed: dict[str, Any], name: str, policy: Policy) -> None:
+    """A POST to a listed URL with a call in plain JSON is admitted, for that upstream."""
+    found, upstream, call = admit(request(**changed), policy)
+    assert (found, upstream, call.method) == (name, policy.document.upstreams[name], "ping")
+
+
+@pytest.mark.parametrize(("changed", "code"), [row[1:] for row in BAD], ids=[row[0] for row in BAD])
+def test_what_could_be_understood_in_two_ways_is_refused(changed: dict[str, Any], code: str, policy: Policy) -> None:
+    """Any other destination, method, header or encoding is refused with its code."""
+    with pytest.raises(Refusal) as refused:
+        admit(request(**changed), policy)
+    assert refused.value.code == code
+
+
+def test_addresses_are_those_of_upstreams(policy: Policy, tmp_path: Path) -> None:
+    """Host and port of every upstream, and nothing else; with none, none."""
+    assert addresses(policy) == {("tools.example", 9000), ("query.example", 443), ("::1", 9000), ("root.example", 80)}
+    assert addresses(policy_of(tmp_path, upstreams={})) == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("fields", "kind"),
+    [
+        ([(b"content-type", b"application/json")], "json"),
+        ([(b"content-type", b"Application/JSON; charset=UTF-8")], "json"),
+        ([(b"content-type", b'application/json;charset="utf-8"')], "json"),
+        ([(b"content-type", b"text/event-stream")], "events"),
+        ([(b"content-type", b"text/event-stream;charset=utf-8")], "events"),
+        ([], "empty"),
+        ([(b"content-type", b"")], "empty"),
+        ([(b"content-type", b"text/html")], "other"),
+        ([(b"content-type", b"application/json; charset=utf-16")], "other"),
+        ([(b"content-type", b"text/event-stream; charset=latin-1")], "other"),
+        ([(b"content-type", b"application/json"), (b"content-type", b"application/json")], "other"),
+        ([(b"content-type", b"\xff")], "other"),
+        ([(b"content-encoding", b"identity"), (b"content-type", b"application/json")], "json"),
+    ],
+)
+def test_a_replys_kind(fields: list[tuple[bytes, bytes]], kind: ReplyKind) -> None:
+    """JSON and events are known by one plain content type; everything else is other."""
+    assert reply_kind(200, fields) == kind
+
+
+@pytest.mark.parametrize("encoding", [b"gzip", b"br", b"rot13", b"identity, gzip", b""])
+def test_a_compressed_reply_is_withheld(encoding: bytes) -> None:
+    """A reply in an encoding that was not asked for is not read, so it is not delivered."""
+    with pytest.raises(Withheld):
+        reply_kind(200, [(b"content-encoding", encoding)])
+
+
+@pytest.mark.parametrize("status", [100, 101, 103])
+def test_a_switch_of_protocols_is_withheld(status: int) -> None:
+    """A status below 200 never leads to a client."""
+    assert reply_kind(200, []) == "empty"
+    with pytest.raises(Withheld):
+        reply_kind(status, [])

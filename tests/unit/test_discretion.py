@@ -1,0 +1,56 @@
+"""What mitmproxy would print of other people's bytes is not printed."""
+
+import logging
+import sys
+
+import pytest
+
+from mcp_sod.discretion import Discretion
+
+SECRET = "eyJhbGciOi.secret"
+
+
+def _printed(name: str, message: str, *args: object, error: Exception | None = None) -> str:
+    record = logging.LogRecord(name, logging.ERROR, __file__, 1, message, args, None)
+    if error is not None:
+        try:
+            raise error
+        except type(error):
+            record.exc_info = sys.exc_info()
+    assert Discretion().filter(record)
+    return logging.Formatter().format(record)
+
+
+@pytest.mark.parametrize(
+    ("message", "args"),
+    [
+        (f"Unexpected data from server: b'{SECRET}'", ()),
+        ("127.0.0.1:9: Invalid header line: %r", (SECRET,)),
+        (f"HTTP/1 protocol error: {SECRET}", ()),
+        ("Addon error: %s", (SECRET,)),
+    ],
+)
+def test_foreign_lines_are_cut(message: str, args: tuple[object, ...]) -> None:
+    """A line that may quote bytes from the wire keeps what it is about and loses what it quotes."""
+    printed = _printed("mitmproxy.proxy.server", message, *args)
+    assert SECRET not in printed
+    assert "[not shown]" in printed
+
+
+def test_a_traceback_is_named_by_its_type() -> None:
+    """An exception's text may quote a payload: only its type is printed."""
+    printed = _printed("mitmproxy.addonmanager", "mitmproxy has crashed!", error=ValueError(SECRET))
+    assert printed == "mitmproxy has crashed! (ValueError)"
+
+
+@pytest.mark.parametrize("message", ["client connect", "server disconnect 127.0.0.1:9000", "Loading script sod.py"])
+def test_plain_lines_pass(message: str) -> None:
+    """Lines that quote nobody's bytes are printed as they are."""
+    assert _printed("mitmproxy.proxy.server", message) == message
+
+
+def test_own_sentences_pass() -> None:
+    """This package's own lines, which quote nothing, are printed whole."""
+    assert _printed("mcp_sod", "The gateway cannot start.\nrules.yaml:3: no") == (
+        "The gateway cannot start.\nrules.yaml:3: no"
+    )

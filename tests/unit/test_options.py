@@ -1,0 +1,91 @@
+"""Which of mitmproxy's options may be changed."""
+
+import pytest
+from mitmproxy import options
+from mitmproxy.test import taddons
+
+from mcp_sod.options import ALLOWED, FORCED, complaint, forced
+
+LIMIT = 4 << 20
+USUAL: list[tuple[str, object, object]] = [("mode", ["regular"], ["regular"]), ("scripts", ["sod.py"], [])]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "default", "why"),
+    [
+        ("stream_large_bodies", "1", None, "before they are inspected"),
+        ("ignore_hosts", ["x"], [], "without inspection"),
+        ("allow_hosts", ["x"], [], "without inspection"),
+        ("tcp_hosts", ["x"], [], "without inspection"),
+        ("udp_hosts", ["x"], [], "without inspection"),
+        ("ssl_insecure", True, False, "impersonated"),
+        ("save_stream_file", "x", None, "written to disk"),
+        ("hardump", "x", "", "written to disk"),
+        ("rawtcp", "x", True, "rawtcp"),
+        ("connection_strategy", "x", "eager", "connection_strategy"),
+        ("body_size_limit", "1g", None, "body_size_limit"),
+        ("modify_body", ["x"], [], "not an option that this gateway can work with"),
+        ("an_option_of_tomorrow", 1, 0, "not an option that this gateway can work with"),
+        ("mode", ["socks5"], ["regular"], "mode socks5"),
+        ("mode", ["transparent"], ["regular"], "mode transparent"),
+        ("mode", ["reverse:tcp://x:1"], ["regular"], "mode reverse:tcp"),
+        ("mode", ["upstream:http://x:1"], ["regular"], "mode upstream"),
+        ("mode", ["reverse:dns://x:1"], ["regular"], "mode reverse:dns"),
+        ("mode", ["regular", "wireguard"], ["regular"], "mode wireguard"),
+        ("scripts", ["sod.py", "other.py"], [], "another script"),
+    ],
+)
+def test_an_option_that_undoes_the_policy_stops_the_start(name: str, value: object, default: object, why: str) -> None:
+    """Changed, it is named with the reason; left alone, it is no obstacle."""
+    others = [row for row in USUAL if row[0] != name]
+    assert complaint([*others, (name, default, default)], LIMIT) is None
+    error = complaint([*others, (name, value, default)], LIMIT)
+    assert error is not None
+    assert why in error.sentence
+    assert "config.yaml" in error.hint
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "default"),
+    [
+        ("listen_port", 9, 8080),
+        ("mode", ["reverse:http://h:1"], ["regular"]),
+        ("mode", ["reverse:https://h:1@8443", "regular@8080"], ["regular"]),
+        ("mode", ["regular@127.0.0.1:8080"], ["regular"]),
+        ("scripts", ["sod.py"], []),
+        ("body_size_limit", str(LIMIT), None),
+        ("rawtcp", False, True),
+        ("keep_host_header", True, False),
+    ],
+)
+def test_what_operators_need_may_be_changed(name: str, value: object, default: object) -> None:
+    """Ports, certificates, the two modes, and the gateway's own settings are accepted."""
+    others = [row for row in USUAL if row[0] != name]
+    assert complaint([*others, (name, value, default)], LIMIT) is None
+
+
+def test_every_wrong_option_is_told_at_once() -> None:
+    """One start shows all that is wrong."""
+    error = complaint([("mode", ["socks5"], []), ("hardump", "x", ""), ("rawtcp", "x", True), ("scripts", [], [])], LIMIT)
+    assert error is not None
+    assert error.sentence.count(";") == 2
+
+
+def test_the_lists_speak_of_options_that_there_are() -> None:
+    """Each option allowed or forced exists in this mitmproxy, or is our own, so that no entry is stale or misspelt."""
+    with taddons.context(loadcore=True) as context:
+        known = set(options.Options().keys()) | set(context.options.keys())  # type: ignore[no-untyped-call]
+    known |= KNOWN_TO_DEFAULT_ADDONS
+    assert (ALLOWED | FORCED.keys()) - known == {"sod_policy"}
+    assert forced(7)["body_size_limit"] == "7"
+
+
+def defaults() -> set[str]:
+    """The options that mitmproxy's default addons declare."""
+    from mitmproxy.addons import default_addons  # noqa: PLC0415 (it loads every addon there is)
+
+    with taddons.context(*default_addons(), loadcore=False) as context:
+        return set(context.options.keys())  # type: ignore[no-untyped-call]
+
+
+KNOWN_TO_DEFAULT_ADDONS = defaults() | {"flow_detail", "keepserving", "termlog_verbosity"}
