@@ -22,7 +22,7 @@ def principal(claims: Claims, issuer: Issuer, fingerprint: str) -> Principal:
     return Principal(
         issuer=issuer.issuer,
         subject=subject,
-        person=frozenset(_key(value) for name in names.person for value in _texts(claims, name)),
+        person=frozenset(_person(claims, issuer)),
         kind="machine" if _is_machine(claims, issuer) else "human",
         groups=frozenset(_texts(claims, names.groups)),
         client=client,
@@ -58,6 +58,14 @@ def _texts(claims: Claims, path: str) -> list[str]:
 def _key(value: str) -> str:
     """Return a form in which two spellings of one address or number are equal."""
     return unicodedata.normalize("NFKC", value).strip().casefold()
+
+
+def _person(claims: Claims, issuer: Issuer) -> Iterator[str]:
+    """Yield the person's keys. An e-mail address that its provider did not verify tells nobody from anybody."""
+    unverified = claims.get("email_verified") in (False, "false")
+    for name in issuer.claims.person:
+        if not (name == "email" and unverified):
+            yield from map(_key, _texts(claims, name))
 
 
 def _is_machine(claims: Claims, issuer: Issuer) -> bool:
