@@ -1,5 +1,6 @@
 """The whole product on one page: which stages a message passes, in which order, and how they are put in place."""
 
+import asyncio
 import logging
 from pathlib import Path
 
@@ -96,7 +97,7 @@ def _install() -> Gate:
             # Not `remove`: it would call hooks that only async code may call.
             manager.chain = [other for other in manager.chain if other is not addon]
             del manager.lookup[name]
-    manager.trigger_event = _ask_everyone
+    manager.trigger_event = _ask_everyone  # type: ignore[method-assign]
     for handler in logging.getLogger().handlers:
         handler.addFilter(Discretion())
     gate = Gate(_opened(), settled=_settle_chain)
@@ -107,14 +108,15 @@ def _install() -> Gate:
 async def _ask_everyone(event: Hook) -> None:
     """Ask every entry of the chain, in place of mitmproxy's `trigger_event`.
 
-    There, an addon's AddonHalt ends the event before the gate is asked, and its OptionsError leaves the flow hanging.
+    There, an addon's AddonHalt ends the event before the gate is asked, and an OptionsError or a cancellation leaves
+    the flow hanging, with no record.
     """
     manager = ctx.master.addons
     for entry in manager.chain:
         try:
             with safecall():
                 await manager.invoke_addon(entry, event)
-        except (AddonHalt, OptionsError) as error:
+        except (AddonHalt, OptionsError, asyncio.CancelledError) as error:
             logger.error("An addon failed at %s: %s", event.name, type(error).__name__)  # noqa: TRY400 (no payload)
 
 

@@ -18,7 +18,7 @@ from mitmproxy.proxy import server_hooks
 from mitmproxy.utils import asyncio_utils
 
 from mcp_sod.errors import AuditError, Refusal, SodError, Unauthenticated, Unavailable, Unlisted, Withheld
-from mcp_sod.exchange import Allow, Exchange, Request, Runtime
+from mcp_sod.exchange import Exchange, Request, Runtime
 from mcp_sod.wire.mcp import refusal_body
 
 logger = logging.getLogger("mcp_sod")

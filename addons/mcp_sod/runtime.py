@@ -40,7 +40,7 @@ class Runtime:
             state / "spool", name, durability=audit.durability, key=state / "keys" / "audit.key"
         )
         self._store = open_store(audit.store, base=policy.base, days=audit.retention.days, mode=audit.retention.mode)
-        self._shipper = Shipper(self.journal, self._store)
+        self._shipper = Shipper(self.journal, self._store, batch_bytes=8 << 20)
         self.desk = Desk(Tickets(state / "tickets.sqlite"), self.journal)
         self._fault: str | None = None
 

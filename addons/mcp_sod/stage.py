@@ -1,5 +1,6 @@
 """What every stage of the chain stands on: the edge at which whatever goes wrong becomes a refusal."""
 
+import asyncio
 import logging
 import traceback
 from collections.abc import Awaitable, Callable
@@ -65,7 +66,7 @@ async def _guarded[S: Stage](stage: S, step: Step[S], flow: Flow, passage: Passa
         await stage.gate.refuse(flow, refusal, head=head)
     except SodError as error:
         await stage.gate.refuse(flow, Unavailable(error.sentence, hint=error.hint), head=head)
-    except Exception as error:  # noqa: BLE001 (the chain's edge: everything unforeseen denies)
+    except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 (the chain's edge: everything unforeseen denies)
         where = traceback.extract_tb(error.__traceback__)[-1]
         logger.error("%s failed: %s at %s:%s", stage.name, type(error).__name__, where.filename, where.lineno)  # noqa: TRY400
         await stage.gate.refuse(flow, Unavailable("The gateway failed on this message and refused it."), head=head)

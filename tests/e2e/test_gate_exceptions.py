@@ -14,10 +14,12 @@ FAULTS = [
     "step raise",  # inside the step, where the chain's own edge stands
     "step halt",
     "step options",
+    "step cancel",
     "late raise",  # inside the step, its work done
     "hook raise",  # past the edge, where only mitmproxy catches it
     "hook halt",
     "hook options",
+    "hook cancel",
     "late-hook raise",
     "late-hook halt",
     "sync raise",  # not even a coroutine
@@ -86,25 +88,9 @@ def refused(scene: Scene, orders: Orders, order: str) -> None:
     reply = scene.call()
     assert orders.struck
     assert seen.connections == 0
-    assert "refused" in reply.text or "not released" in reply.text or "Not allowed" in reply.text, reply.text
     assert SECRET not in reply.text
+    assert '"unavailable"' in reply.text
     assert seen.record(code="unavailable")["event"] == "denied"
-
-
-def test_a_cancelled_hook_hangs_and_forwards_nothing(scene: Scene, orders: Orders) -> None:
-    """A cancellation passes every edge there is: the caller waits in vain, nothing is forwarded, and it is on record."""
-    seen = scene.watch()
-    orders.give("Risk.request step cancel")
-    with pytest.raises(httpx.ReadTimeout), httpx.Client(proxy=scene.gateway.url, trust_env=False, timeout=1) as http:
-        http.send(_request(http, scene))
-    assert orders.struck
-    assert seen.connections == 0
-    assert seen.record(code="broken")["event"] == "rejected"
-
-
-def _request(http: httpx.Client, scene: Scene) -> httpx.Request:
-    body = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "query", "arguments": {}}}
-    return http.build_request("POST", scene.echo.url, json=body, headers={"Authorization": f"Bearer {scene.token()}"})
 
 
 @pytest.mark.parametrize("fault", [*FAULTS, *SKIPS])
@@ -139,9 +125,7 @@ def test_masks_that_fail_on_a_stream_deliver_nothing(scene: Scene, orders: Order
     """An exception in the function through which a reply streams ends the reply: nothing raw, and on record."""
     seen = scene.watch()
     orders.give(f"Stream call {fault}")
-    try:
+    with contextlib.suppress(httpx.HTTPError):
         assert SECRET not in scene.call(reply=GOOD_EVENTS).text
-    except httpx.HTTPError:
-        pass
     assert orders.struck
     assert seen.record(event="replied")

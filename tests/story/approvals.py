@@ -43,8 +43,7 @@ def secret_in_a_call(setting: Setting, tell: Teller) -> Held:
     tell.chapter("A call carries a production secret")
     secret = fresh_secret()
     arguments = payment("INV-7", secret)
-    before = len(setting.bank.calls())
-    seen = setting.call(ALICE, "pay_invoice", **arguments)
+    before, seen = len(setting.bank.calls()), setting.call(ALICE, "pay_invoice", **arguments)
     tell.step(
         f"Alice pays an invoice; its note holds a cloud key. She is kept waiting for {HOLD} s, then told.",
         sentence(seen.text),
@@ -74,14 +73,14 @@ def those_who_may_not(setting: Setting, tell: Teller, held: Held) -> None:
     for who, what, reason in cases:
         done = setting.approve(who, "approve", held.ticket, "--digest", digest)
         tell.step(
-            f"{what}: approve.py approve {held.ticket}",
+            f"{what}: approve.py approve {held.ticket} --digest …",
             f"exit status {done.status}, {done.said}",
             equal("the exit status", done.status, 1),
             mentions("the reason", done.err, reason),
         )
-    state = setting.approve(ALICE, "show", held.ticket, "--json").json
-    seen = (state["state"], state["approvals"])
-    tell.step("The ticket is as it was.", f"{seen[0]}, {seen[1]} approvals", equal("it", seen, ("pending", 0)))
+    ticket = setting.approve(ALICE, "show", held.ticket, "--json").json
+    seen = f"{ticket['state']}, {ticket['approvals']} approvals"
+    tell.step("The ticket is as it was.", seen, equal("it", seen, "pending, 0 approvals"))
 
 
 def one_who_may(setting: Setting, tell: Teller, held: Held) -> None:
@@ -124,7 +123,7 @@ def _looks_and_agrees(setting: Setting, tell: Teller, held: Held) -> None:
         f"She looks at the call: approve.py show {held.ticket}",
         "the note reads “deploy key for the supplier: [masked:secret]”",
         lacks("the secret is not shown", shown.said, held.secret),
-        mentions("the rest is", shown.said, "INV-7", "9500", IBAN, "[masked:secret]", "alice"),
+        mentions("the rest is", shown.said, "INV-7", "9500", IBAN, "supplier: [masked:secret]", "alice"),
     )
     done = setting.approve(PAULA, "approve", held.ticket, "--reason", "the key is revoked already")
     tell.step(

@@ -16,14 +16,14 @@ from tests.story.archives import Archive, Kind, open_archive
 from tests.story.caller import Seen, call
 from tests.story.people import Person
 from tests.world.bank import Bank
-from tests.world.client import proxy_environment
+from tests.world.client import environment, proxy_environment
 from tests.world.gateway import Gateway
 from tests.world.issuer import Issuer
 from tests.world.policies import default_policy, with_store
 from tests.world.process import ROOT
 
 HOLD = 5  # seconds that a held caller is kept waiting
-SHELL: Final = {  # what commands inherit: nothing that would lead them elsewhere
+SHELL: Final = {  # what everything inherits: nothing that would lead it elsewhere
     name: value
     for name, value in os.environ.items()
     if not name.startswith(("AWS_", "SOD_")) and name not in proxy_environment(None)
@@ -97,6 +97,7 @@ class Setting:
 def open_setting(folder: Path, kind: Kind, **changed: Any) -> Iterator[Setting]:
     """Starts everything in this folder; `changed` replaces files of the default policy, as in `default_policy`."""
     with ExitStack() as stack:
+        stack.enter_context(environment({name: None for name in os.environ if name not in SHELL}))
         archive = stack.enter_context(open_archive(kind, folder))
         issuer = Issuer(folder / "issuer")
         bank = stack.enter_context(Bank(folder / "bank"))

@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 import yaml
 from _pytest.mark import ParameterSet
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, Strict
 
 FOLDER = Path(__file__).resolve().parents[1] / "cases"
 
@@ -16,6 +16,9 @@ class Part(BaseModel):
     """Anything in a case file: a key that nobody reads is an error, so that no row is without effect."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+type Pair[T] = Annotated[tuple[str, T], Strict(strict=False)]  # YAML has lists where Python has pairs
 
 
 class Case(Part):

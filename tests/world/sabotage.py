@@ -11,12 +11,11 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from mitmproxy import ctx
-from mitmproxy.exceptions import AddonHalt, OptionsError
-
 from mcp_sod import stage
 from mcp_sod.chain import Chain, stages
 from mcp_sod.masking.reply import Stream
+from mitmproxy import ctx
+from mitmproxy.exceptions import AddonHalt, OptionsError
 
 SCRIPT = """
 from mcp_sod.chain import Chain

@@ -62,7 +62,9 @@ class Desk:
             shown=exchange.shown,
         )
         exchange.ticket = ticket.id
-        await self._journal.write("held", **exchange.facts(), request=exchange.shown, expires=ticket.expires)
+        await self._journal.write(
+            "held", **exchange.facts(), code="opened", request=exchange.shown, expires=ticket.expires
+        )
         if not await self._do(self._tickets.open, ticket):
             return await self.ticket_for(exchange, hold)  # a copy of the call was faster: wait on its ticket
         return ticket
@@ -122,6 +124,15 @@ class Desk:
             raise TicketError("There is no such ticket.")
         return ticket, await self._do(self._tickets.votes, ticket_id)
 
+    async def show(self, ticket_id: str, voter: Voter) -> tuple[Ticket, list[Vote]]:
+        """Return a ticket and its votes to whom it concerns; for anyone else a TicketError says why, on record."""
+        ticket, votes = await self.look_up(ticket_id)
+        if not voter.may_see(ticket):
+            refused = objection(ticket, voter, votes, self._now()) or TicketError("This ticket is not for you.")
+            await self._record("denied", ticket, voter, method="show", code=refused.code, reason=refused.sentence)
+            raise refused
+        return ticket, votes
+
     def objection(self, ticket: Ticket, votes: list[Vote], voter: Voter) -> TicketError | None:
         """Return why this person may not vote on this ticket, or None."""
         return objection(ticket, voter, votes, self._now())
@@ -133,26 +144,27 @@ class Desk:
         if refused is None and ballot.digest != ticket.digest:
             refused = TicketError("This is not the digest of the ticket's call.", hint="Look at the ticket again.")
         if refused is not None:
-            await self._record("denied", ticket, voter, ballot, code=refused.code, reason=refused.sentence)
+            reason = {"code": refused.code, "reason": refused.sentence}
+            await self._record("denied", ticket, voter, method="vote", decision=ballot.decision, **reason)
             raise refused
         who = voter.principal
         cast = Vote(who.account, who.behind, voter.roles, ballot.decision, ballot.reason, self._now())
         becomes = outcome(ticket.needs, [*votes, cast])
-        await self._record("voted", ticket, voter, ballot, becomes=becomes, reason=ballot.reason)
+        said = {"decision": ballot.decision, "becomes": becomes, "reason": ballot.reason}
+        await self._record("voted", ticket, voter, method="vote", **said)
         if not await self._do(self._tickets.vote, ticket, cast, becomes, len(votes)):
-            await self._record("denied", ticket, voter, ballot, code="late", reason="The vote came too late.")
+            reason = {"code": "late", "reason": "The vote came too late."}
+            await self._record("denied", ticket, voter, method="vote", decision=ballot.decision, **reason)
             raise TicketError("Someone else was faster: the ticket has changed.", hint="Look at it again.")
         await self._wake()
         return (await self.look_up(ticket_id))[0]
 
-    async def _record(self, event: str, ticket: Ticket, voter: Voter, ballot: Ballot, **facts: object) -> None:
+    async def _record(self, event: str, ticket: Ticket, voter: Voter, **facts: object) -> None:
         await self._journal.write(
             event,
-            method="vote",
             ticket=ticket.id,
             digest=ticket.digest,
             policy=voter.policy,
-            decision=ballot.decision,
             principal=voter.principal.facts(),
             roles=sorted(voter.roles),
             **facts,

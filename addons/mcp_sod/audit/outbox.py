@@ -79,7 +79,7 @@ class Outbox:
 
     def _write(self, segment: Segment, end: Tree, signer: Signer) -> Frozen:
         lines = segment.path.read_bytes()
-        body = gzip.compress(lines, mtime=0)
+        body = gzip.compress(lines, compresslevel=6, mtime=0)
         first_record = json.loads(lines[: lines.index(b"\n")])
         digest = hashlib.sha256(body).hexdigest()
         batch = Batch(self._gateway, first_record["time"][:10], segment.first, end.size - 1, digest)

@@ -9,7 +9,7 @@ import httpx
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
@@ -125,7 +125,9 @@ def _print(answer: Any, picture: Callable[[Any], object], *, as_json: bool) -> N
 def _table(tickets: list[Answer]) -> Table | str:
     if not tickets:
         return "No held calls."
-    table = Table("ticket", "state", "requester", "call", "found", "expires in", "you")
+    names = ("requester", "call", "found", "expires in", "you")
+    kept = [Column(name, no_wrap=True) for name in ("ticket", "state")]  # an id that is cut cannot be copied
+    table = Table(*kept, *(Column(name, overflow="fold") for name in names))
     for ticket in tickets:
         table.add_row(*(_plain(cell) for cell in (
             ticket["id"], ticket["state"], ticket["requester"], _call(ticket), ", ".join(ticket["findings"]),
@@ -151,7 +153,7 @@ def _sheet(ticket: Answer) -> Table:
 
 
 def _summary(ticket: Answer) -> str:
-    return _plain(f"Ticket {ticket['id']} is {ticket['state']} ({ticket['approvals']} approvals).")
+    return _plain(f"Ticket {ticket['id']} is {ticket['state']} (approvals: {ticket['approvals']}).")
 
 
 def _plain(text: str) -> str:

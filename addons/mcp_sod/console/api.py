@@ -93,9 +93,7 @@ def build(back: Back) -> FastAPI:
     @app.get("/api/v1/tickets/{ticket_id}")
     async def ticket(ticket_id: str, caller: Caller) -> dict[str, object]:
         """Return one ticket with the call (masked) and the votes."""
-        found, votes = await back.desk.look_up(ticket_id)
-        if not caller.may_see(found):
-            raise TicketError("There is no such ticket.")
+        found, votes = await back.desk.show(ticket_id, caller)
         return await _described(back, caller, found) | {
             "call": found.shown,
             "votes": [_vote(vote) for vote in votes],

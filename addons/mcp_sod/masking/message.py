@@ -2,15 +2,18 @@
 
 import base64
 import binascii
+import time
 from collections import Counter
 from dataclasses import dataclass, field
 from decimal import Decimal
 
-from mcp_sod.errors import Malformed, Withheld
+from mcp_sod.errors import Malformed, Unavailable, Withheld
 from mcp_sod.masking.masks import Masks, Suspects
 from mcp_sod.wire.splice import splice
 from mcp_sod.wire.strict_json import Json, Path, Texts, dumps, parse_text, texts
 
+BUDGET = 0.1  # seconds for one message of the usual size: a slow pattern is limited on each text, but there are many
+BUDGET_PER_CHARACTER = 1e-5  # seconds more
 NESTED_DEPTH = 3  # how often JSON may stand as text inside JSON
 _ENVELOPE: frozenset[Path] = frozenset((name,) for name in ("jsonrpc", "id", "method", "params", "result", "error"))
 # What a client must get back unchanged or cannot go on. A secret in one of these is not masked but withheld.
@@ -27,13 +30,17 @@ class MaskedMessage:
     masks: Masks
     schemas: bool = False  # a tools/list answer: field names in its schemas are not values
     counts: Counter[str] = field(default_factory=Counter)
+    until: float = float("inf")  # on the monotonic clock
 
     def text(self, text: str, value: Json, found: Texts | None = None, suspects: Suspects | None = None) -> str:
         """Return the masked text of a message, given with its value; raises Withheld for what cannot be masked.
 
         `found` and `suspects`: the value's texts and what a sweep over them found, where they are known already.
         """
-        return self.level(text, value, 0, found, suspects) if self.masks else text
+        if not self.masks:
+            return text
+        self.until = time.monotonic() + BUDGET + BUDGET_PER_CHARACTER * len(text)
+        return self.level(text, value, 0, found, suspects)
 
     def level(
         self, text: str, value: Json, depth: int, found: Texts | None = None, suspects: Suspects | None = None
@@ -103,11 +110,16 @@ class _Walk:
                 pass  # text that only looks like JSON
             else:
                 return self._nested(text, inner)
-        return self.message.masks.text(text, self.suspects, self.message.counts) if self.suspects else text
+        return self._masked(text) if self.suspects else text
+
+    def _masked(self, text: str) -> str:
+        if time.monotonic() > self.message.until:
+            raise Unavailable("The masks took too long over this message.", hint="Simplify their patterns.")
+        return self.message.masks.text(text, self.suspects, self.message.counts)
 
     def _number(self, path: Path, digits: str) -> None:
         if self.suspects and not (self.depth == 0 and path in _OPAQUE):
-            masked = self.message.masks.text(digits, self.suspects, self.message.counts)
+            masked = self._masked(digits)
             if masked != digits:
                 self.changes[path] = dumps(masked)
 

@@ -166,7 +166,7 @@ def refusal_body(call: Call | None, refusal: Refusal, reference: str, ticket: st
     facts = {"code": refusal.code, "reference": reference} | ({"ticket": ticket} if ticket else {})
     sentence = f"{refusal} (reference {reference})"
     answer: dict[str, object] = {"jsonrpc": "2.0", "id": call.request_id if call else None}
-    if call is not None and call.tool is not None:
+    if refusal.in_band and call is not None and call.tool is not None:
         answer["result"] = {
             "content": [{"type": "text", "text": sentence}],
             "isError": True,

@@ -7,7 +7,7 @@ import pytest
 from mcp_sod.errors import PolicyError
 from mcp_sod.policy.load import load, policy_files
 from mcp_sod.policy.source import MAX_FILE, Source
-from tests.unit.cases import Case, tables
+from tests.unit.cases import Case, Pair, tables
 from tests.world.policies import DEFAULT
 
 
@@ -16,11 +16,11 @@ class Wrong(Case):
 
     text: str | None = None
     add: str = ""
-    replace: tuple[str, str] | None = None
+    replace: Pair[str] | None = None
     says: list[str]
 
 
-TABLE = [Wrong.model_validate(row, strict=False) for row in tables("policy")["wrong"].cases]
+TABLE = [Wrong.model_validate(row) for row in tables("policy")["wrong"].cases]
 RIGHT = TABLE[0].text or ""
 
 

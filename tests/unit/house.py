@@ -1,0 +1,69 @@
+"""A gateway without processes: real policy, issuer, verifier and desk, and a journal in memory."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from mcp_sod.approval.desk import Desk
+from mcp_sod.approval.tickets import Tickets
+from mcp_sod.identity.tokens import Verifier
+from mcp_sod.intake.admission import addresses
+from tests.unit.making import Memory, policy_of
+from tests.world.issuer import Issuer
+from tests.world.policies import identity
+
+SECRET = "AKIAABCDEFGHIJKLMNOP"  # noqa: S105 (made up)
+ALL: Mapping[str, Any] = {
+    "roles": {"sender": {"groups": ["users"]}, "approver": {"groups": ["approvers"], "humans": True}, "steward": {"groups": ["stewards"]}},
+    "permissions": {"sender": [{"upstream": "tools", "methods": ["*"], "tools": ["*"], "except": ["drop"]}]},
+    "separation": {"static": [["sender", "approver"]]},
+    "detectors": {"key": {"regex": r"\bAKIA[A-Z2-7]{16}\b"}},
+    "rules": [{"id": "key", "detect": ["key"], "action": "hold"}, {"id": "never", "keywords": ["never ever"], "action": "deny"}],
+    "masking": [{"id": "secret", "detect": ["key"], "raw_for": ["steward"]}],
+}  # fmt: skip
+
+
+class House:
+    """What the gate, the stages and the console need of a running gateway."""
+
+    def __init__(self, folder: Path, **sections: Any) -> None:
+        self.issuer = Issuer(folder / "issuer")
+        gateway = {"name": "gw-test", "limits": {"hold": 1}}
+        self.policy = policy_of(folder, **{"gateway": gateway, **identity(self.issuer), **ALL, **sections})
+        self.journal = Memory()
+        self.verifier = Verifier(self.policy, b"k" * 32)
+        self.desk = Desk(Tickets(folder / "tickets.sqlite"), self.journal)
+        self.trouble: str | None = None
+
+    def obstacle(self) -> str | None:
+        """Why records cannot reach the store, if the test says so."""
+        return self.trouble
+
+    def listed(self, host: str, port: int) -> bool:
+        """Whether an upstream lives there."""
+        return (host, port) in addresses(self.policy)
+
+    async def begin(self) -> None:
+        """Nothing has to be begun."""
+
+    async def run(self) -> None:
+        """Nothing runs beside."""
+
+    async def end(self) -> None:
+        """Closes the desk."""
+        await self.desk.close()
+
+    def token(self, who: str, *groups: str, **claims: Any) -> str:
+        """A good token of someone in these groups."""
+        return self.issuer.token(who, groups=groups, email=f"{who}@example.com", **claims)
+
+
+@asynccontextmanager
+async def house(folder: Path, **sections: Any) -> AsyncIterator[House]:
+    """A house that is closed at the end."""
+    built = House(folder, **sections)
+    try:
+        yield built
+    finally:
+        await built.end()
