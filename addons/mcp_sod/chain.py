@@ -7,7 +7,7 @@ from pathlib import Path
 from mitmproxy import ctx
 from mitmproxy.addonmanager import Loader, safecall
 from mitmproxy.exceptions import AddonHalt, OptionsError
-from mitmproxy.hooks import Hook
+from mitmproxy.hooks import Hook, UpdateHook
 
 from mcp_sod.approval.addon import Approval
 from mcp_sod.audit.addon import Audit
@@ -109,8 +109,11 @@ async def _ask_everyone(event: Hook) -> None:
     """Ask every entry of the chain, in place of mitmproxy's `trigger_event`.
 
     There, an addon's AddonHalt ends the event before the gate is asked, and an OptionsError or a cancellation leaves
-    the flow hanging, with no record.
+    the flow hanging, with no record. And every event is followed by an `update` for user interfaces, of which there
+    is none here: leaving it out halves the events.
     """
+    if isinstance(event, UpdateHook):
+        return
     manager = ctx.master.addons
     for entry in manager.chain:
         try:

@@ -35,6 +35,7 @@ class Passage:
 
     exchange: Exchange | None = None
     answer: http.Response | None = None  # the gateway's own answer
+    answered: bool = False  # the client has it already
     released: bytes | None = None  # digest of the request that may leave
     sent: bool = False
     sealed: bytes | None = None  # digest of the reply (or of its head, for a stream) that may be delivered
@@ -110,8 +111,10 @@ class Gate:
         passage, exchange = self.passage(flow), self.exchange(flow)
         passage.finished = True
         flow.response = passage.answer = _answer(exchange, refusal)
-        if head:  # the upstream's body is still to come: it goes nowhere
-            self.seal(flow, _instead(passage.answer))
+        if head:  # the upstream's body is still to come, and mitmproxy will put it into flow.response
+            passage.answer = flow.response.copy()
+            flow.response.stream = swallow = _instead(passage)
+            self.seal(flow, swallow)
         facts = exchange.facts() | {
             "code": refusal.code,
             "reason": refusal.sentence,
@@ -177,14 +180,14 @@ class Gate:
         passage = self.passage(flow)
         assert flow.response is not None
         flow.response.trailers = None
-        if flow.response.stream and passage.stream is flow.response.stream:
-            if not passage.finished:
-                await self._broken(flow, "The reply was streamed, but a stage of the gateway failed at its end.")
-            return  # it is at the client already
         if self.runtime is None:
             flow.response = _closed()
         elif passage.answer is not None:
-            flow.response = passage.answer
+            if not passage.answered:
+                flow.response = passage.answer
+        elif flow.response.stream and passage.stream is flow.response.stream:  # it is at the client already
+            if not passage.finished:
+                await self._broken(flow, "The reply was streamed, but a stage of the gateway failed at its end.")
         elif not passage.finished or passage.sealed is None or response_digest(flow.response) != passage.sealed:
             flow.response = _closed()
             await self.refuse(flow, Withheld("The reply was not released by every stage of the gateway."))
@@ -278,12 +281,14 @@ def _request(flow: http.HTTPFlow) -> Request:
     )
 
 
-def _instead(answer: http.Response) -> Callable[[bytes], object]:
+def _instead(passage: Passage) -> Callable[[bytes], list[bytes]]:
     """Return a stream that swallows the upstream's body and gives the answer's in its place, once."""
-    rest = [answer.raw_content or b""]
 
     def stream(_chunk: bytes) -> list[bytes]:
-        return [rest.pop()] if rest else []
+        assert passage.answer is not None
+        rest = [] if passage.answered else [passage.answer.raw_content or b""]
+        passage.answered = True
+        return rest
 
     return stream
 

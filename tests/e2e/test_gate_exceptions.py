@@ -50,9 +50,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory, orders: Orders) -> Iterator[
 
 @pytest.fixture(autouse=True)
 def control(scene: Scene, orders: Orders) -> Iterator[None]:
-    """Before and after each sabotage, the same script with nothing broken passes the same calls."""
-    for reply in (GOOD, GOOD_EVENTS):
-        assert passed(scene.call(reply=reply))
+    """After each sabotage, the same gateway with nothing broken passes the same calls."""
     yield
     orders.give("")
     for reply in (GOOD, GOOD_EVENTS):
@@ -126,6 +124,6 @@ def test_masks_that_fail_on_a_stream_deliver_nothing(scene: Scene, orders: Order
     seen = scene.watch()
     orders.give(f"Stream call {fault}")
     with contextlib.suppress(httpx.HTTPError):
-        assert SECRET not in scene.call(reply=GOOD_EVENTS).text
+        assert SECRET not in scene.call(reply=GOOD_EVENTS, patience=0.5).text
     assert orders.struck
     assert seen.record(event="replied")

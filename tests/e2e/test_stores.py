@@ -7,10 +7,8 @@ import asyncio
 import base64
 import hashlib
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
@@ -28,6 +26,7 @@ from moto import mock_aws
 from tests.world.process import free_port
 from tests.world.radosgw import RadosGateway
 from tests.world.records import log_of, make_log, open_journal
+from tests.world.relay import relay
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -318,38 +317,16 @@ async def test_a_bucket_that_is_away_comes_back(
         f"The bucket {bucket} cannot be reached: EndpointConnectionError. Check the network and AWS_ENDPOINT_URL_S3."
     )
     assert shipper.backlog > 0
-    ends: list[asyncio.StreamWriter] = []
-    server = await asyncio.start_server(partial(relay, radosgw.port, ends), "127.0.0.1", port)
-    await until(lambda: "NoSuchBucket" in (shipper.failing or ""))
-    await asyncio.to_thread(radosgw.create_locked_bucket, bucket, DAYS)
-    await until(lambda: shipper.failing is None and shipper.backlog == 0)
-    running.cancel()
-    await asyncio.wait([running])
-    server.close()
-    for end in ends:  # a client keeps its connection for its next request
-        end.close()
+    async with relay(port, to=radosgw.port):
+        await until(lambda: "NoSuchBucket" in (shipper.failing or ""))
+        await asyncio.to_thread(radosgw.create_locked_bucket, bucket, DAYS)
+        await until(lambda: shipper.failing is None and shipper.backlog == 0)
+        running.cancel()
+        await asyncio.wait([running])
     await journal.close()
     auditor = at(bucket, DAYS, **radosgw.credentials("auditor"))
     report = await asyncio.to_thread(verify, auditor, journal.public_key.read_text())
     assert (report.problems, report.records) == ((), 20)
-
-
-async def relay(
-    port: int, ends: list[asyncio.StreamWriter], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-) -> None:
-    """Passes one connection's bytes on, both ways; both ends are kept to be closed."""
-    there, back = await asyncio.open_connection("127.0.0.1", port)
-    ends += (writer, back)
-    with suppress(OSError):
-        await asyncio.gather(pass_on(reader, back), pass_on(there, writer))
-
-
-async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Passes bytes on until there are no more."""
-    while chunk := await reader.read(65_536):
-        writer.write(chunk)
-        await writer.drain()
-    writer.close()
 
 
 async def until(condition: Callable[[], bool]) -> None:

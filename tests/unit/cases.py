@@ -42,10 +42,11 @@ def tables(kind: str) -> dict[str, Table]:
     return {file.stem: Table.model_validate(yaml.safe_load(file.read_text())) for file in files}
 
 
-def rows[C: Case](kind: str, shape: type[C]) -> list[ParameterSet]:
-    """(policy, case) for each row of a folder's tables, for `pytest.mark.parametrize`."""
+def rows[C: Case](kind: str, shape: type[C], *names: str) -> list[ParameterSet]:
+    """(policy, case) for each row of a folder's tables, or of those named, for `pytest.mark.parametrize`."""
     return [
         pytest.param(table.policy, shape.model_validate(row), id=f"{name}: {row.get('name')}")
         for name, table in tables(kind).items()
+        if not names or name in names
         for row in table.cases
     ]

@@ -9,19 +9,27 @@ from mcp_sod.approval.desk import Desk
 from mcp_sod.approval.tickets import Tickets
 from mcp_sod.identity.tokens import Verifier
 from mcp_sod.intake.admission import addresses
+
 from tests.unit.making import Memory, policy_of
 from tests.world.issuer import Issuer
 from tests.world.policies import identity
 
 SECRET = "AKIAABCDEFGHIJKLMNOP"  # noqa: S105 (made up)
 ALL: Mapping[str, Any] = {
-    "roles": {"sender": {"groups": ["users"]}, "approver": {"groups": ["approvers"], "humans": True}, "steward": {"groups": ["stewards"]}},
+    "roles": {
+        "sender": {"groups": ["users"]},
+        "approver": {"groups": ["approvers"], "humans": True},
+        "steward": {"groups": ["stewards"]},
+    },
     "permissions": {"sender": [{"upstream": "tools", "methods": ["*"], "tools": ["*"], "except": ["drop"]}]},
     "separation": {"static": [["sender", "approver"]]},
     "detectors": {"key": {"regex": r"\bAKIA[A-Z2-7]{16}\b"}},
-    "rules": [{"id": "key", "detect": ["key"], "action": "hold"}, {"id": "never", "keywords": ["never ever"], "action": "deny"}],
+    "rules": [
+        {"id": "key", "detect": ["key"], "action": "hold"},
+        {"id": "never", "keywords": ["never ever"], "action": "deny"},
+    ],
     "masking": [{"id": "secret", "detect": ["key"], "raw_for": ["steward"]}],
-}  # fmt: skip
+}
 
 
 class House:

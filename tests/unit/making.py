@@ -1,4 +1,4 @@
-"""Small real things that unit tests start from: a policy, a call, a principal, an exchange, a journal that can break."""
+"""Small real things that unit tests start from: policies, calls, principals, exchanges, a journal that can break."""
 
 import json
 from collections.abc import Mapping
@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-
 from mcp_sod.errors import AuditError
 from mcp_sod.exchange import Exchange, Inspected, Principal, Request
 from mcp_sod.policy.load import load
@@ -50,7 +49,7 @@ def tool_call(tool: str = "query", **arguments: Any) -> Call:
 
 def principal_of(subject: str = "alice", *, issuer: str = "https://login.example", **facts: Any) -> Principal:
     """A person of this name, whose person key is an address, unless `facts` say otherwise."""
-    known = {"person": frozenset({f"{subject}@example.com"}), "kind": "human", "groups": frozenset()}
+    known: dict[str, Any] = {"person": frozenset({f"{subject}@example.com"}), "kind": "human", "groups": frozenset()}
     sets = {name: frozenset(value) if isinstance(value, list | set) else value for name, value in facts.items()}
     return Principal(issuer, subject, **{**known, **sets})
 

@@ -1,18 +1,20 @@
 """The chain and the gate, stage by stage, on real parts but without mitmdump around them."""
 
 import json
-from collections.abc import AsyncIterator, Callable
+import sys
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, cast
 
 import pytest
-from mitmproxy import http
-from mitmproxy.test import tflow
-
-from mcp_sod.chain import BUSY_ADDONS, KEPT_ADDONS, policy_folder, stages
+from mcp_sod.chain import KEPT_ADDONS, policy_folder, stages
 from mcp_sod.gate import Gate, request_digest, response_digest
 from mcp_sod.runtime import Runtime
 from mcp_sod.stage import Stage
+from mitmproxy import http
+from mitmproxy.test import tflow
+
 from tests.unit.house import SECRET, House, house
 from tests.unit.making import body_of
 from tests.world.policies import DEFAULT
@@ -34,7 +36,12 @@ class Chain:
         flow = tflow.tflow()
         body = body_of("tools/call", {"name": tool, "arguments": arguments})
         token = self.house.token("alice", *groups)
-        headers = {"host": "127.0.0.1:9000", "content-type": "application/json", "authorization": f"Bearer {token}", "cookie": "c"}
+        headers: dict[str | bytes, str | bytes] = {
+            "host": "127.0.0.1:9000",
+            "content-type": "application/json",
+            "authorization": f"Bearer {token}",
+            "cookie": "c",
+        }
         flow.request = http.Request.make("POST", "http://127.0.0.1:9000/mcp", body, headers)
         return flow
 
@@ -49,7 +56,12 @@ class Chain:
         return flow.response is None
 
     async def answer(
-        self, flow: http.HTTPFlow, body: bytes = REPLY, without: str = "", last: Callable[[http.HTTPFlow], object] = repr, **headers: str
+        self,
+        flow: http.HTTPFlow,
+        body: bytes = REPLY,
+        without: str = "",
+        last: Callable[[http.HTTPFlow], object] = repr,
+        headers: Mapping[str, str] = MappingProxyType({}),
     ) -> bytes:
         """Leads a whole reply through; what the client gets."""
         flow.response = http.Response.make(200, body, {"content-type": "application/json", **headers})
@@ -72,11 +84,6 @@ async def chain(tmp_path: Path) -> AsyncIterator[Chain]:
         yield Chain(built)
 
 
-def parts(hook: str) -> list[str]:
-    """The stages that have a part in a hook."""
-    return [stage.name for stage in stages(Gate(None, lambda: None), cast("Runtime", House)) if hasattr(stage, hook)] if hook else []
-
-
 async def test_a_call_goes_through_and_its_reply_comes_back_masked(chain: Chain) -> None:
     """The control beside all that is refused below: the call leaves, the reply is masked, both are on record."""
     flow = chain.flow(sql="select 1")
@@ -93,30 +100,40 @@ async def test_credentials_do_not_leave(chain: Chain) -> None:
     assert "cookie" not in flow.request.headers
     assert token not in str(flow.request.headers.fields)
     assert token not in json.dumps(chain.house.journal.records)
-    await chain.answer(flow, **{"x-debug": SECRET, "set-cookie": "a", "mcp-session-id": "s"})
+    await chain.answer(flow, headers={"x-debug": SECRET, "set-cookie": "a", "mcp-session-id": "s"})
     assert flow.response
     assert sorted(flow.response.headers) == ["content-length", "content-type", "mcp-session-id"]
 
 
-@pytest.mark.parametrize("without", ["sod-intake", "sod-identity", "sod-masking", "sod-roles", "sod-risk", "sod-approval", "sod-audit", "sod-release"])
+NEEDED = {  # what each stage cannot do without
+    "sod-intake": "admit",
+    "sod-identity": "_verifier",
+    "sod-masking": "_inspect",
+    "sod-roles": "roles_of",
+    "sod-risk": "findings",
+    "sod-approval": "_desk",
+    "sod-audit": "_journal",
+    "sod-release": "own_headers",
+}
+
+
+@pytest.mark.parametrize("without", NEEDED)
 async def test_a_stage_that_is_skipped_refuses(chain: Chain, without: str) -> None:
     """Whichever stage is not asked, the call does not leave."""
     assert not await chain.ask(chain.flow(), without=without)
-    assert "forwarded" not in chain.house.journal.events or without == "sod-release"
+    assert chain.house.journal.events[-1] in ("denied", "rejected")
     assert await chain.ask(chain.flow())
 
 
-@pytest.mark.parametrize("broken", ["sod-intake", "sod-identity", "sod-masking", "sod-roles", "sod-risk", "sod-approval", "sod-audit", "sod-release"])
+@pytest.mark.parametrize("broken", NEEDED)
 async def test_a_stage_that_fails_refuses(chain: Chain, broken: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever a stage stumbles over, the call does not leave, and the refusal is on record."""
     flow = chain.flow()
-    stage = next(stage for stage in chain.stages if stage.name == broken)
-    names = {"sod-intake": "admit", "sod-identity": "_verifier", "sod-masking": "_inspect", "sod-roles": "roles_of",
-             "sod-risk": "findings", "sod-approval": "_desk", "sod-audit": "_journal", "sod-release": "own_headers"}  # fmt: skip
-    name = names[broken]
-    if name == "_desk":
+    stage: object = next(stage for stage in chain.stages if stage.name == broken)
+    needed = NEEDED[broken]
+    if broken == "sod-approval":  # only a held call needs the desk
         flow = chain.flow(sql=SECRET)
-    monkeypatch.setattr(stage if hasattr(stage, name) else f"{type(stage).__module__}.{name}", *([name] if hasattr(stage, name) else []), None)
+    monkeypatch.setattr(stage if hasattr(stage, needed) else sys.modules[type(stage).__module__], needed, None)
     assert not await chain.ask(flow)
     assert chain.house.journal.records[-1]["code"] == "unavailable"
 
@@ -129,8 +146,10 @@ CHANGES: dict[str, Callable[[http.HTTPFlow], object]] = {
     "path": lambda flow: setattr(flow.request, "path", "/admin"),
     "scheme": lambda flow: setattr(flow.request, "scheme", "https"),
     "method": lambda flow: setattr(flow.request, "method", "PUT"),
-    "a header more": lambda flow: flow.request.headers.add("x", "y"),
-    "a header's case": lambda flow: setattr(flow.request.headers, "fields", tuple((n.title(), v) for n, v in flow.request.headers.fields)),
+    "a header more": lambda flow: flow.request.headers.update({"x": "y"}),
+    "a header's case": lambda flow: setattr(
+        flow.request.headers, "fields", tuple((n.title(), v) for n, v in flow.request.headers.fields)
+    ),
     "trailers": lambda flow: setattr(flow.request, "trailers", http.Headers([(b"x", b"y")])),
     "replay": lambda flow: setattr(flow, "is_replay", "request"),
 }
@@ -147,7 +166,7 @@ REPLY_CHANGES: dict[str, Callable[[http.HTTPFlow], object]] = {
     "body": lambda flow: setattr(flow.response, "raw_content", REPLY),
     "status": lambda flow: setattr(flow.response, "status_code", 201),
     "reason": lambda flow: setattr(flow.response, "reason", SECRET),
-    "header": lambda flow: flow.response and flow.response.headers.add("x", SECRET),
+    "header": lambda flow: flow.response and flow.response.headers.update({"x": SECRET}),
     "another reply": lambda flow: setattr(flow, "response", http.Response.make(200, REPLY)),
 }
 
@@ -211,7 +230,9 @@ async def test_a_reply_is_not_streamed_raw(chain: Chain, stream: Any) -> None:
         (("users",), "query", SECRET, "held"),
     ],
 )
-async def test_refusals_are_answered_and_recorded(chain: Chain, groups: tuple[str, ...], tool: str, text: str, code: str) -> None:
+async def test_refusals_are_answered_and_recorded(
+    chain: Chain, groups: tuple[str, ...], tool: str, text: str, code: str
+) -> None:
     """A refused call is answered in its own shape, with reference and code, and is on record, masked."""
     flow = chain.flow(groups, tool, text=text)
     assert not await chain.ask(flow)
@@ -268,7 +289,9 @@ async def test_an_unreachable_store_refuses_where_the_policy_says_so(chain: Chai
     assert await chain.ask(chain.flow())
 
 
-@pytest.mark.parametrize(("host", "port", "status"), [("127.0.0.1", 9000, None), ("127.0.0.1", 22, 403), ("evil.example", 9000, 403)])
+@pytest.mark.parametrize(
+    ("host", "port", "status"), [("127.0.0.1", 9000, None), ("127.0.0.1", 22, 403), ("evil.example", 9000, 403)]
+)
 def test_tunnels_lead_to_upstreams_only(chain: Chain, host: str, port: int, status: int | None) -> None:
     """CONNECT is refused but to a listed address, and so is any connection."""
     flow = tflow.tflow()
@@ -296,11 +319,10 @@ def test_the_default_policy_is_found() -> None:
     """Without the option the policies of the checkout are used; with it, that folder."""
     assert policy_folder("") == DEFAULT
     assert policy_folder("~/p") == Path("~/p").expanduser()
-    assert Gate.name in BUSY_ADDONS
     assert not {"map_remote", "modify_body", "replay", "save", "dumper"} & KEPT_ADDONS
 
 
 def test_stages_have_names_of_their_own(chain: Chain) -> None:
     """Each stage is a Stage with a name, in the order that the page shows."""
     assert all(isinstance(stage, Stage) for stage in chain.stages)
-    assert [stage.name for stage in chain.stages] == ["sod-intake", "sod-identity", "sod-masking", "sod-roles", "sod-risk", "sod-approval", "sod-audit", "sod-release"]  # fmt: skip
+    assert [stage.name for stage in chain.stages] == list(NEEDED)

@@ -4,7 +4,6 @@ import logging
 import sys
 
 import pytest
-
 from mcp_sod.discretion import Discretion
 
 SECRET = "eyJhbGciOi.secret"

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-
 from mcp_sod.policy import load
+
 from tests.world.process import ROOT
 
 README = (ROOT / "README.md").read_text()
@@ -54,7 +54,9 @@ def test_every_command_is_there(command: str) -> None:
     file = ROOT / script
     assert file.is_file()
     if file.suffix == ".py" and subcommand:
-        shown = subprocess.run([sys.executable, file, subcommand, "--help"], capture_output=True, text=True, check=False)
+        shown = subprocess.run(
+            [sys.executable, file, subcommand, "--help"], capture_output=True, text=True, check=False
+        )
         assert shown.returncode == 0, shown.stderr
         for option in re.findall(rf"{re.escape(command)}[^\n]*?(--[a-z-]+)", README):
             assert option in shown.stdout

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 
 import pytest
-
 from mcp_sod.errors import Refusal, SodError, Unauthenticated
 
 JSON_RPC_RESERVED = range(-32768, -31999)

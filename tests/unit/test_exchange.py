@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from mcp_sod.exchange import Exchange, Finding, Undecided
+
 from tests.unit.making import policy_of, principal_of, request_of, tool_call
 
 
@@ -36,7 +37,7 @@ def test_references_differ(tmp_path: Path) -> None:
     assert len({Exchange(policy, request_of()).reference for _ in range(100)}) == 100
 
 
-def test_behind_is_everyone(tmp_path: Path) -> None:
+def test_behind_is_everyone() -> None:
     """The keys behind a call are the person's, the actors', and the account itself."""
     who = principal_of("alice", actors={"bob@example.com"})
     assert who.behind == {"alice@example.com", "bob@example.com", "https://login.example#alice"}

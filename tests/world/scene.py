@@ -7,7 +7,7 @@ from typing import Any, Self
 
 import httpx
 
-from tests.world.client import raw_call
+from tests.world.client import call_body, call_headers, raw_http
 from tests.world.echo import SSE_TYPE, Echo, Reply
 from tests.world.gateway import Gateway
 from tests.world.issuer import Issuer
@@ -33,6 +33,7 @@ class Scene:
         env: Added to the gateway's environment.
         options: More words for mitmdump's command line.
         state: The gateway's state folder, if not its own.
+        limits: Put into the policy's `gateway.limits`.
         changed: Replaces parts of the default policy, as `default_policy` takes them.
     """
 
@@ -45,14 +46,16 @@ class Scene:
         env: Mapping[str, str | None] | None = None,
         options: Sequence[str] = (),
         state: Path | None = None,
+        limits: Mapping[str, Any] | None = None,
         **changed: Any,
     ) -> None:
         self._stack = ExitStack()
         self.echo = self._stack.enter_context(Echo(GOOD))
         self.issuer = Issuer(folder / "issuer")
         policy = default_policy(self.issuer, self.echo.url, **changed)
+        settings: Any = policy["gateway.yaml"]
+        settings["gateway"]["limits"] |= limits or {}
         if state is not None:
-            settings: Any = policy["gateway.yaml"]
             settings["gateway"]["state"] = str(state)
         self.gateway = Gateway(
             folder / "gateway",
@@ -65,6 +68,7 @@ class Scene:
         if script is not None:
             self.gateway.script.write_text(script)
         self.state = state or self.gateway.state
+        self.http = self._stack.enter_context(raw_http(self.gateway.url))
         self.store = self.gateway.folder / "var" / "audit"
         self.trail = Trail(self.state, self.store)
 
@@ -91,12 +95,14 @@ class Scene:
         groups: Sequence[str] = SENDER,
         reply: Reply = GOOD,
         sub: str = "ada",
-        **options: Any,
+        headers: Mapping[str, str] | None = None,
+        patience: float = 15,
     ) -> httpx.Response:
         """One `tools/call` through the gateway, to which the upstream would give this reply."""
         self.echo.answer(reply)
-        token = self.token(*groups, sub=sub)
-        return raw_call(self.echo.url, tool, arguments or {}, token=token, proxy=self.gateway.url, **options)
+        headers = call_headers(tool, self.token(*groups, sub=sub)) | dict(headers or {})
+        body = call_body(tool, arguments or {})
+        return self.http.post(self.echo.url, json=body, headers=headers, timeout=patience)
 
     def watch(self) -> "Watch":
         """Begins to look at what happens from now on."""

@@ -37,7 +37,7 @@ class Trail:
         while True:
             later = [record for record in self.read() if record["seq"] >= since]
             for record in later:
-                if fields.items() <= record.items():
+                if all(record.get(name) == value for name, value in fields.items()):
                     return record
             assert time.monotonic() < deadline, f"no record says {fields}; there are {[_short(one) for one in later]}"
             time.sleep(0.05)

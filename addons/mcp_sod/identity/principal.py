@@ -26,7 +26,7 @@ def principal(claims: Claims, issuer: Issuer, fingerprint: str) -> Principal:
         kind="machine" if _is_machine(claims, issuer) else "human",
         groups=frozenset(_texts(claims, names.groups)),
         client=client,
-        actors=frozenset(_actors(claims, issuer)),
+        actors=frozenset((*_actors(claims, issuer), *_unverified(claims, issuer))),
         expires=_expiry(claims),
         fingerprint=fingerprint,
     )
@@ -62,10 +62,19 @@ def _key(value: str) -> str:
 
 def _person(claims: Claims, issuer: Issuer) -> Iterator[str]:
     """Yield the person's keys. An e-mail address that its provider did not verify tells nobody from anybody."""
-    unverified = claims.get("email_verified") in (False, "false")
     for name in issuer.claims.person:
-        if not (name == "email" and unverified):
+        if not (name == "email" and _is_unverified(claims)):
             yield from map(_key, _texts(claims, name))
+
+
+def _unverified(claims: Claims, issuer: Issuer) -> Iterator[str]:
+    """Yield what may be the person's key: too little to vote with, enough to keep its owner from voting."""
+    if "email" in issuer.claims.person and _is_unverified(claims):
+        yield from map(_key, _texts(claims, "email"))
+
+
+def _is_unverified(claims: Claims) -> bool:
+    return claims.get("email_verified") in (False, "false")
 
 
 def _is_machine(claims: Claims, issuer: Issuer) -> bool:

@@ -4,6 +4,7 @@ from typing import Any
 
 from mcp_sod.approval.tickets import Need, Ticket, Vote
 from mcp_sod.approval.voting import Voter
+
 from tests.unit.making import principal_of
 
 DIGEST = "d" * 64

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from mcp_sod.approval.desk import Desk
 from mcp_sod.approval.tickets import Tickets
 from mcp_sod.approval.voting import Ballot
@@ -14,6 +13,7 @@ from mcp_sod.errors import AuditError, TicketError, Unavailable
 from mcp_sod.exchange import Exchange, Finding, Hold, Principal
 from mcp_sod.policy.model import Approval
 from mcp_sod.policy.policy import Policy
+
 from tests.unit.approval.making import voter_of
 from tests.unit.making import Memory, exchange_of, policy_of, principal_of, tool_call
 
@@ -53,12 +53,23 @@ async def room(tmp_path: Path) -> AsyncIterator[Room]:
 async def test_a_held_call_gets_a_ticket_on_record(room: Room) -> None:
     """The ticket binds who, what and under which policy, shows only what is masked, and was on record first."""
     exchange = room.held(sql="x")
-    ticket = await room.desk.ticket_for(exchange, Hold((("key", Approval(within="1h")), ("b", Approval(within="2h")))))
-    assert (ticket.state, ticket.account, ticket.digest, ticket.policy) == ("pending", principal_of().account, exchange.digest, room.policy.digest)
+    ticket = await room.desk.ticket_for(
+        exchange,
+        Hold((("key", Approval.model_validate({"within": "1h"})), ("b", Approval.model_validate({"within": "2h"})))),
+    )
+    assert (ticket.state, ticket.account, ticket.digest, ticket.policy) == (
+        "pending",
+        principal_of().account,
+        exchange.digest,
+        room.policy.digest,
+    )
     assert (ticket.created, ticket.expires) == (1000, 4600)
     assert ticket.behind == principal_of().behind
     assert ticket.shown == "{masked}"
-    assert room.journal.records[0] | {"event": "held", "ticket": ticket.id, "digest": ticket.digest} == room.journal.records[0]
+    assert (
+        room.journal.records[0] | {"event": "held", "ticket": ticket.id, "digest": ticket.digest}
+        == room.journal.records[0]
+    )
 
 
 async def test_the_same_call_has_the_same_ticket(room: Room) -> None:
@@ -159,7 +170,9 @@ async def test_one_account_that_votes_twice_at_once_counts_once(room: Room) -> N
     hold = Hold((("key", Approval(votes=2)),))
     ticket = await room.desk.ticket_for(room.held(), hold)
     ballot = Ballot("approve", ticket.digest, "")
-    both = await asyncio.gather(*(room.desk.vote(ticket.id, room.voter(), ballot) for _ in range(2)), return_exceptions=True)
+    both = await asyncio.gather(
+        *(room.desk.vote(ticket.id, room.voter(), ballot) for _ in range(2)), return_exceptions=True
+    )
     assert sum(isinstance(one, TicketError) for one in both) == 1
     found, votes = await room.desk.look_up(ticket.id)
     assert (found.state, len(votes)) == ("pending", 1)
@@ -232,11 +245,11 @@ async def test_an_unknown_ticket_is_told(room: Room) -> None:
         await room.desk.vote("t-0", room.voter(), Ballot("approve", "0" * 64, ""))
 
 
-async def test_a_file_that_fails_refuses(room: Room) -> None:
+async def test_a_file_that_fails_refuses(room: Room, tmp_path: Path) -> None:
     """When the ticket file fails, calls are refused as unavailable, without a word of SQL."""
     room.tickets.close()
     ticket = await room.desk.ticket_for(room.held(), HOLD)
-    (Path(str(room.tickets._engine.url.database))).write_bytes(b"garbage" * 1000)  # noqa: SLF001 (the file to break)
+    await asyncio.to_thread((tmp_path / "tickets.sqlite").write_bytes, b"garbage" * 1000)
     room.tickets.close()
     with pytest.raises(Unavailable, match=r"ticket file cannot be used \(DatabaseError\)"):
         await room.desk.look_up(ticket.id)

@@ -3,9 +3,10 @@
 from typing import Literal
 
 import pytest
-
 from mcp_sod.approval.tickets import Need, State, Ticket, Vote
 from mcp_sod.approval.voting import Voter, objection, outcome
+from pydantic import Field
+
 from tests.unit.approval.making import ticket_of, voter_of
 from tests.unit.cases import Case, Pair, Part, rows
 from tests.unit.making import principal_of
@@ -17,8 +18,8 @@ class Cast(Part):
     who: str
     issuer: str = "https://login.example"
     person: list[str] | None = None
-    actors: list[str] = []
-    roles: list[str] = ["approver"]
+    actors: list[str] = Field(default_factory=list)
+    roles: list[str] = Field(default=["approver"])
     machine: bool = False
     policy: str = "p1"
     says: Literal["approve", "deny"] = "approve"
@@ -29,14 +30,22 @@ class Cast(Part):
         """Who tries."""
         person = {} if self.person is None else {"person": self.person}
         kind = "machine" if self.machine else "human"
-        return voter_of(self.who, roles=tuple(self.roles), policy=self.policy, issuer=self.issuer, kind=kind, actors=self.actors, **person)
+        return voter_of(
+            self.who,
+            roles=tuple(self.roles),
+            policy=self.policy,
+            issuer=self.issuer,
+            kind=kind,
+            actors=self.actors,
+            **person,
+        )
 
 
 class Election(Case):
     """A ticket, the attempts in order, and its state after them."""
 
-    needs: list[Pair[int]] = [("approver", 1)]
-    actors: list[str] = []
+    needs: list[Pair[int]] = Field(default=[("approver", 1)])
+    actors: list[str] = Field(default_factory=list)
     state: State = "pending"
     now: int = 1500
     votes: list[Cast]
@@ -54,7 +63,11 @@ def test_who_may_vote_and_what_it_comes_to(_sections: object, case: Election) ->
     """Only a person who is nobody behind the request, has the role, and has not voted; one no denies."""
     state, votes = case.state, list[Vote]()
     for cast in case.votes:
-        ticket = case.ticket if state == case.state else ticket_of(state=state, needs=case.ticket.needs, behind=case.ticket.behind)
+        ticket = (
+            case.ticket
+            if state == case.state
+            else ticket_of(state=state, needs=case.ticket.needs, behind=case.ticket.behind)
+        )
         refused = objection(ticket, cast.voter, votes, case.now)
         assert (cast.refused or "") in str(refused)
         assert (refused is None) == (cast.refused is None)

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from mcp_sod.errors import Unauthenticated, Unavailable
 from mcp_sod.identity.keysets import FRESH, PATIENCE, USABLE, KeySet
 from mcp_sod.policy.model import Keys
+
 from tests.world.issuer import Issuer
 from tests.world.keys import SigningKey
 from tests.world.process import free_port
@@ -38,7 +38,7 @@ def of_file(folder: Path, *keys: dict[str, Any] | object, clock: Clock) -> KeySe
     return KeySet(Keys(file="jwks.json"), folder, clock)
 
 
-ES, ES2, RS = (SigningKey.fresh(algorithm) for algorithm in ("ES256", "ES256", "RS256"))  # type: ignore[arg-type]
+ES, ES2, RS = (SigningKey.fresh(algorithm) for algorithm in ("ES256", "ES256", "RS256"))
 
 
 async def test_a_key_is_found_by_its_id(tmp_path: Path, clock: Clock) -> None:
@@ -112,7 +112,7 @@ async def test_a_withdrawn_key_is_forgotten_by_itself(tmp_path: Path, clock: Clo
     await keys.key(ES.kid)
     of_file(tmp_path, ES2.jwk, clock=clock)
     clock.now += FRESH
-    assert await keys.key(ES.kid)
+    await keys.key(ES.kid)
     clock.now += 1
     with pytest.raises(Unauthenticated):
         await keys.key(ES.kid)
@@ -146,14 +146,14 @@ async def test_known_keys_carry_over_an_outage(issuer: Issuer, tmp_path: Path, c
         await keys.key(kid)
         issuer.status = 503
         clock.now += USABLE
-        assert await keys.key(kid)
+        await keys.key(kid)
         assert len(issuer.fetched) == 2
         clock.now += PATIENCE
         with pytest.raises(Unavailable, match="cannot be had"):
             await keys.key(kid)
         issuer.status = 200
         clock.now += PATIENCE
-        assert await keys.key(kid)
+        await keys.key(kid)
 
 
 async def test_an_issuer_that_was_never_reached_is_unavailable(tmp_path: Path, clock: Clock) -> None:

@@ -1,5 +1,6 @@
 """Tokens, and whom they speak for."""
 
+import json
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -8,10 +9,11 @@ from typing import Any, Literal
 
 import jwt
 import pytest
-
 from mcp_sod.errors import PolicyError, Unauthenticated, Unavailable
 from mcp_sod.exchange import Principal
 from mcp_sod.identity.tokens import MAX_TOKEN, Verifier, bearer
+from pydantic import Field
+
 from tests.unit.cases import Case, Part, rows
 from tests.unit.making import policy_of
 from tests.world.flaws import Flaw
@@ -36,15 +38,15 @@ class Token(Case):
 
     flaw: Flaw | None = None
     algorithm: Algorithm = "ES256"
-    header: Mapping[str, Any] = {}
-    claims: Mapping[str, Any] = {}  # null takes a claim away
-    later: Mapping[str, int] = {}  # times, in seconds from now
+    header: Mapping[str, Any] = Field(default_factory=dict)
+    claims: Mapping[str, Any] = Field(default_factory=dict)  # null takes a claim away
+    later: Mapping[str, int] = Field(default_factory=dict)  # times, in seconds from now
     lifetime: int = 300
     chain: int = 0  # this many actors, one behind the other
-    paths: Mapping[str, Any] = {}
+    paths: Mapping[str, Any] = Field(default_factory=dict)
     machine: Literal["none"] | None = None
     algorithms: list[str] | None = None
-    sent: list[str] = ["Bearer {}"]
+    sent: list[str] = Field(default=["Bearer {}"])
     gives: Gives | None = None
     says: str | None = None
 
@@ -67,7 +69,14 @@ def token_of(case: Token, issuer: Issuer) -> str:
         claims["act"] = {"sub": "a", **({"act": claims["act"]} if "act" in claims else {})}
     if case.flaw:
         return issuer.token("alice", flaw=case.flaw)
-    payload = {"iss": issuer.url, "sub": "alice", "aud": AUDIENCE, "iat": now, "exp": now + case.lifetime, "groups": ["mcp-users"]}
+    payload = {
+        "iss": issuer.url,
+        "sub": "alice",
+        "aud": AUDIENCE,
+        "iat": now,
+        "exp": now + case.lifetime,
+        "groups": ["mcp-users"],
+    }
     payload = {name: value for name, value in {**payload, **claims}.items() if value is not None}
     key = issuer.key(case.algorithm)
     header = {"kid": key.kid, "alg": key.algorithm, "typ": "JWT", **case.header}
@@ -76,7 +85,7 @@ def token_of(case: Token, issuer: Issuer) -> str:
 
 def encoded(header: Mapping[str, Any], payload: Mapping[str, Any], private: Any, algorithm: str) -> str:
     """A compact JWS over any header whatever: PyJWT would refuse to write some of these."""
-    parts = ".".join(jwt.utils.base64url_encode(jwt.api_jws.json.dumps(part).encode()).decode() for part in (header, payload))
+    parts = ".".join(jwt.utils.base64url_encode(json.dumps(part).encode()).decode() for part in (header, payload))
     signer = jwt.get_algorithm_by_name(algorithm)
     return f"{parts}.{jwt.utils.base64url_encode(signer.sign(parts.encode(), private)).decode()}"
 
@@ -84,9 +93,9 @@ def encoded(header: Mapping[str, Any], payload: Mapping[str, Any], private: Any,
 @pytest.mark.parametrize(("_policy", "case"), rows("identity", Token))
 async def test_a_token_is_believed_or_refused(_policy: object, case: Token, issuer: Issuer, tmp_path: Path) -> None:
     """A sound token gives its principal; anything wrong with it is a 401 that says what."""
-    changed = {"claims": dict(case.paths)} | ({"machine": case.machine} if case.machine else {})
+    changed: dict[str, Any] = {"claims": case.paths, "machine": case.machine, "algorithms": case.algorithms}
     token = token_of(case, issuer)
-    found = verifier(tmp_path, issuer, **changed, **({"algorithms": case.algorithms} if case.algorithms else {}))
+    found = verifier(tmp_path, issuer, **{name: value for name, value in changed.items() if value is not None})
     sent = [line.replace("{}", token) for line in case.sent]
     assert (case.gives is None) != (case.says is None)
     if case.says is not None:
@@ -105,7 +114,9 @@ def facts(principal: Principal, wanted: Gives | None) -> Gives:
     """What the principal is, where the row asks for it."""
     assert wanted is not None
     known = {name: getattr(principal, name) for name, value in wanted if value is not None}
-    return Gives.model_validate({name: sorted(value) if isinstance(value, frozenset) else value for name, value in known.items()})
+    return Gives.model_validate(
+        {name: sorted(value) if isinstance(value, frozenset) else value for name, value in known.items()}
+    )
 
 
 async def test_each_issuer_answers_for_itself(tmp_path: Path) -> None:
@@ -199,6 +210,12 @@ async def test_odd_tokens_are_no_trouble(says: str, issuer: Issuer, tmp_path: Pa
     """Whatever JSON or rubbish stands in a token's parts, the answer is 401."""
     found = verifier(tmp_path, issuer)
     head, body, signature = issuer.token("alice").split(".")
-    for odd in (f"{says}.{body}.{signature}", f"{head}.{says}.{signature}", f"{says}.{says}.{says}", f"..{says}", f"{head}.{body}.{says}"):
+    for odd in (
+        f"{says}.{body}.{signature}",
+        f"{head}.{says}.{signature}",
+        f"{says}.{says}.{says}",
+        f"..{says}",
+        f"{head}.{body}.{says}",
+    ):
         with pytest.raises(Unauthenticated):
             await found.principal([f"Bearer {odd}"])

@@ -4,14 +4,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from mcp_sod.errors import Refusal, Withheld
 from mcp_sod.exchange import ReplyKind, Request
 from mcp_sod.intake.admission import addresses, admit, reply_kind
 from mcp_sod.policy.policy import Policy
+
 from tests.unit.making import body_of, policy_of
 
 JSON = ("content-type", "application/json")
+HERE = ("host", "tools.example:9000")
 UPSTREAMS = {
     "tools": {"url": "http://tools.example:9000/mcp", "speaks": "mcp"},
     "query": {"url": "https://Query.Example/v1/mcp?tenant=a", "speaks": "mcp"},
@@ -23,12 +24,20 @@ UPSTREAMS = {
 @pytest.fixture(scope="module")
 def policy(tmp_path_factory: pytest.TempPathFactory) -> Policy:
     """A policy with upstreams of several kinds."""
-    return policy_of(tmp_path_factory.mktemp("policy"), upstreams=UPSTREAMS, gateway={"name": "g", "limits": {"body": "1KiB"}})
+    return policy_of(
+        tmp_path_factory.mktemp("policy"), upstreams=UPSTREAMS, gateway={"name": "g", "limits": {"body": "1KiB"}}
+    )
 
 
 def request(**changed: Any) -> Request:
     """A request that is admitted, but for what is changed."""
-    facts = {"method": "POST", "url": "http://tools.example:9000/mcp", "headers": (JSON,), "body": body_of("ping"), "peer": "p"}
+    facts = {
+        "method": "POST",
+        "url": "http://tools.example:9000/mcp",
+        "headers": (JSON,),
+        "body": body_of("ping"),
+        "peer": "p",
+    }
     return Request(**{**facts, "authority": "", "forward": True, **changed})
 
 
@@ -39,7 +48,11 @@ GOOD: list[tuple[str, dict[str, Any], str]] = [
     ("a URL without a path", {"url": "http://root.example:80/"}, "root"),
     ("the same host", {"headers": (JSON, ("host", "tools.example:9000"))}, "tools"),
     ("the same host in capitals", {"headers": (JSON, ("host", "Tools.Example:9000"))}, "tools"),
-    ("the default port left out", {"url": "http://root.example:80/", "headers": (JSON, ("host", "root.example"))}, "root"),
+    (
+        "the default port left out",
+        {"url": "http://root.example:80/", "headers": (JSON, ("host", "root.example"))},
+        "root",
+    ),
     ("the same authority", {"authority": "tools.example:9000"}, "tools"),
     ("reverse mode, whatever the host", {"forward": False, "headers": (JSON, ("host", "gateway.example"))}, "tools"),
     ("a charset", {"headers": (("content-type", 'Application/JSON; charset="UTF-8"'),)}, "tools"),
@@ -74,22 +87,22 @@ BAD: list[tuple[str, dict[str, Any], str]] = [
     ("an empty host", {"headers": (JSON, ("host", ""))}, "misdirected"),
     ("a port that is none", {"headers": (JSON, ("host", "tools.example:x"))}, "misdirected"),
     ("a bracket", {"headers": (JSON, ("host", "[tools.example:9000"))}, "misdirected"),
-    ("two hosts, the second another", {"headers": (JSON, ("host", "tools.example:9000"), ("host", "root.example"))}, "misdirected"),
+    ("two hosts, the second another", {"headers": (JSON, HERE, ("host", "root.example"))}, "misdirected"),
     ("another authority", {"authority": "root.example:9000"}, "misdirected"),
     ("an authority with a user", {"authority": "root.example@tools.example:9000"}, "misdirected"),
-    ("the host twice", {"headers": (JSON, ("host", "tools.example:9000"), ("host", "tools.example:9000"))}, "malformed"),
+    ("the host twice", {"headers": (JSON, HERE, HERE)}, "malformed"),
     ("no content type", {"headers": ()}, "unsupported"),
     ("another content type", {"headers": (("content-type", "text/plain"),)}, "unsupported"),
     ("JSON of another kind", {"headers": (("content-type", "application/json-rpc"),)}, "unsupported"),
     ("another charset", {"headers": (("content-type", "application/json; charset=utf-7"),)}, "unsupported"),
-    ("two charsets", {"headers": (("content-type", "application/json; charset=utf-8; charset=utf-16"),)}, "unsupported"),
+    ("two charsets", {"headers": (("content-type", "application/json; charset=utf-8; charset=x"),)}, "unsupported"),
     ("an unknown parameter", {"headers": (("content-type", "application/json; boundary=x"),)}, "unsupported"),
     ("the content type twice", {"headers": (JSON, JSON)}, "malformed"),
     ("gzip", {"headers": (JSON, ("content-encoding", "gzip"))}, "unsupported"),
     ("rot13", {"headers": (JSON, ("content-encoding", "rot13"))}, "unsupported"),
     ("identity and gzip", {"headers": (JSON, ("content-encoding", "identity, gzip"))}, "unsupported"),
     ("an empty encoding", {"headers": (JSON, ("content-encoding", ""))}, "unsupported"),
-    ("the encoding twice", {"headers": (JSON, ("content-encoding", "identity"), ("content-encoding", "identity"))}, "malformed"),
+    ("the encoding twice", {"headers": (JSON, *[("content-encoding", "identity")] * 2)}, "malformed"),
     ("an MCP header twice", {"headers": (JSON, ("mcp-name", "a"), ("mcp-name", "a"))}, "malformed"),
     ("an upgrade", {"headers": (JSON, ("upgrade", "websocket"))}, "malformed"),
     ("announced trailers", {"headers": (JSON, ("trailer", "x"))}, "malformed"),

@@ -1,3 +1,4 @@
+# ruff: noqa: RUF001 (letters that look like others are what is tested here)
 """Masks over single texts."""
 
 from pathlib import Path
@@ -5,9 +6,9 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from mcp_sod.masking.masks import masks_for
 from mcp_sod.policy.load import load
+
 from tests.unit.making import policy_of
 from tests.world.policies import DEFAULT
 
@@ -46,7 +47,7 @@ def test_overlapping_finds_go_as_one(text: str, masked: str, tmp_path: Path) -> 
 def test_no_spelling_of_the_surroundings_saves_a_secret(before: str, after: str) -> None:
     """Whatever stands around it, a secret does not stay, and a second pass changes nothing."""
     masks = masks_for(load(DEFAULT), NOBODY)
-    secret = "-----BEGIN PRIVATE KEY-----"
+    secret = "-----BEGIN PRIVATE KEY-----"  # noqa: S105 (a header alone)
     once = masks.redacted(f"{before}{secret}{after}")
     assert secret not in once
     assert masks.redacted(once) == once

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from mcp_sod.errors import SodError, Withheld
 from mcp_sod.masking.masks import masks_for
 from mcp_sod.masking.reply import KEPT, Reply, Stream
@@ -18,6 +17,8 @@ from mcp_sod.policy.policy import Policy
 from mcp_sod.wire.mcp import Call
 from mcp_sod.wire.sse import Events
 from mcp_sod.wire.strict_json import parse
+from pydantic import Field
+
 from tests.unit.cases import Case, rows
 from tests.unit.making import call_of, policy_of, tool_call
 from tests.unit.wire.json_values import VALUES, written
@@ -31,8 +32,8 @@ class Masked(Case):
     """A result (or an error) as JSON, its reader's roles, and what the reader gets; `same` is what came."""
 
     method: str = "tools/call"
-    roles: list[str] = []
-    hidden: list[str] = []  # tools that the reader may not call
+    roles: list[str] = Field(default_factory=list)
+    hidden: list[str] = Field(default_factory=list)  # tools that the reader may not call
     reply: str | None = None
     error: str | None = None
     gives: str | None = None
@@ -43,7 +44,9 @@ class Masked(Case):
         return f'{{"jsonrpc":"2.0", "id":1, "{"error" if self.error else "result"}":{body}}}'
 
 
-def reply_for(policy: Policy, roles: frozenset[str] = NOBODY, call: Call | None = None, hidden: tuple[str, ...] = ()) -> Reply:
+def reply_for(
+    policy: Policy, roles: frozenset[str] = NOBODY, call: Call | None = None, hidden: tuple[str, ...] = ()
+) -> Reply:
     """The reply to a call for a reader with these roles."""
     visible = (lambda name: name not in hidden) if hidden else None
     return Reply(call or tool_call(), masks_for(policy, roles), masks_for(policy, NOBODY), visible, 64)
@@ -51,7 +54,9 @@ def reply_for(policy: Policy, roles: frozenset[str] = NOBODY, call: Call | None 
 
 @pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
 @pytest.mark.parametrize(("sections", "case"), rows("masking", Masked))
-def test_a_reader_gets_what_the_policy_gives(sections: Mapping[str, Any], case: Masked, streamed: bool, tmp_path: Path) -> None:
+def test_a_reader_gets_what_the_policy_gives(
+    sections: Mapping[str, Any], case: Masked, streamed: bool, tmp_path: Path
+) -> None:
     """Whole or streamed alike: masked values are markers, what cannot be masked is withheld, all else is as it came."""
     policy = policy_of(tmp_path, **sections)
     call = call_of(case.method, {"name": "t"})
@@ -96,7 +101,11 @@ def test_masking_changes_nothing_in_which_nothing_is_found(default: Policy, data
     assert delivered == came or reply.facts()["masked"]
 
 
-SPICE = st.sampled_from([SECRET, "4111 1111 1111 1111", 4111111111111111, "password: x", "db_token='a b'", f'{{"ssn":"{SECRET}"}}', f"né\u200be {SECRET}", "AKIA\u200bABCDEFGHIJKLMNOP", f'"{SECRET}"', "password=[masked:x]", "078-05-1120 078-05-1120", "secret: secret: secret: x"])  # fmt: skip
+SPICE = st.sampled_from([
+    SECRET, "4111 1111 1111 1111", 4111111111111111, "password: x", "db_token='a b'", f'{{"ssn":"{SECRET}"}}',
+    f"né\u200be {SECRET}", "AKIA\u200bABCDEFGHIJKLMNOP", f'"{SECRET}"', "password=[masked:x]",
+    "078-05-1120 078-05-1120", "secret: secret: secret: x",
+])  # fmt: skip
 FIELDS = st.sampled_from(["password", "api_key", "x_token", "a", "text", "ssn", "data"])
 SPICY = st.recursive(
     SPICE | VALUES, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(FIELDS, inner, max_size=3), max_leaves=8
@@ -119,15 +128,17 @@ def test_a_masked_reply_is_json_holds_nothing_and_stays_so(default: Policy, data
     assert reply_for(default).whole(once, "json") == once
 
 
+NOTE = '{"jsonrpc":"2.0","method":"notifications/message",%s "params":{"data":"%s"}}'
+ANSWER = '{"jsonrpc":"2.0","id":1,"result":{"text":"é𝔘 %s %s","password":"%s"}}'
 STREAM = (
-    b'event: message\r\nid: 1\r\ndata: {"jsonrpc":"2.0","method":"notifications/message",\r\ndata:  "params":{"data":"' + SECRET.encode()
-    + b'"}}\r\n\r\n: ' + SECRET.encode() + b"\n\n"
-    + 'data: {"jsonrpc":"2.0","id":1,"result":{"text":"é𝔘 '.encode() + SECRET.encode() + b' \\u0041KIAABCDEFGHIJKLMNOQ","password":"x"}}\n\n'
-)  # fmt: skip
+    f"event: message\r\nid: 1\r\ndata: {NOTE % ('\r\ndata: ', SECRET)}\r\n\r\n"
+    f": {SECRET}\n\n"
+    f"data: {ANSWER % (SECRET, '\\u0041KIAABCDEFGHIJKLMNOQ', 'x')}\n\n"
+).encode()
 WANTED = (
-    'event: message\nid: 1\ndata: {"jsonrpc":"2.0","method":"notifications/message",\ndata:  "params":{"data":"[masked:secret]"}}\n\n'
+    f"event: message\nid: 1\ndata: {NOTE % ('\ndata: ', '[masked:secret]')}\n\n"
     ":\n\n"
-    'event: message\ndata: {"jsonrpc":"2.0","id":1,"result":{"text":"é𝔘 [masked:secret] [masked:secret]","password":"[masked:field]"}}\n\n'
+    f"event: message\ndata: {ANSWER % ('[masked:secret]', '[masked:secret]', '[masked:field]')}\n\n"
 ).encode()
 
 
@@ -150,7 +161,11 @@ def test_a_secret_cut_anywhere_is_masked(default: Policy, cut: int) -> None:
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.lists(st.binary(max_size=40) | st.sampled_from([STREAM, b"\n\n", b"data: {}\n\n", b"data: [" * 9, b"\r"]), max_size=8))
+@given(
+    st.lists(
+        st.binary(max_size=40) | st.sampled_from([STREAM, b"\n\n", b"data: {}\n\n", b"data: [" * 9, b"\r"]), max_size=8
+    )
+)
 def test_a_stream_never_raises_and_never_ends_early(default: Policy, chunks: list[bytes]) -> None:
     """Whatever an upstream sends, the client's connection is not broken by an exception or an empty chunk."""
     stream = Stream(reply_for(default), tool_call(), "x-1", 200)
@@ -165,7 +180,8 @@ def test_a_stream_never_raises_and_never_ends_early(default: Policy, chunks: lis
     "bad",
     [
         b"data: hello\n\n", b'data: {"jsonrpc":"2.0","id":2,"result":{}}\n\n', b"event: endpoint\ndata: /x\n\n",
-        b"data: \xff\n\n", b"data: " + b"x" * 2000, b'data: {"jsonrpc":"2.0","id":1,"result":{"' + SECRET.encode() + b'":1}}\n\n',
+        b"data: \xff\n\n", b"data: " + b"x" * 2000,
+        f'data: {{"jsonrpc":"2.0","id":1,"result":{{"{SECRET}":1}}}}\n\n'.encode(),
         b'data: {"a":1,"a":2}\n\n', b"data: [" + b"[" * 500 + b"]" * 501 + b"\n\n",
     ],
 )  # fmt: skip
@@ -196,7 +212,9 @@ def test_an_unforeseen_failure_withholds_the_rest(default: Policy, monkeypatch: 
     assert stream(STREAM) == []
 
 
-@pytest.mark.parametrize(("raw", "kind"), [(b"<html>", "other"), (b"{}", "events"), (b"{}", "empty"), (b"{", "json"), (b"\xff", "json")])
+@pytest.mark.parametrize(
+    ("raw", "kind"), [(b"<html>", "other"), (b"{}", "events"), (b"{}", "empty"), (b"{", "json"), (b"\xff", "json")]
+)
 def test_what_is_no_json_is_withheld(default: Policy, raw: bytes, kind: Any) -> None:
     """Only JSON is masked whole; an empty body, of any kind, is delivered as it is."""
     assert reply_for(default).whole(b"", kind) == b""
@@ -205,7 +223,7 @@ def test_what_is_no_json_is_withheld(default: Policy, raw: bytes, kind: Any) -> 
 
 
 def test_facts_speak_of_what_was_delivered(default: Policy) -> None:
-    """The record has size and digest of the delivered bytes, how often each mask found something, and the masked text."""
+    """The record has size and digest of what was delivered, the count of each mask, and the masked text."""
     reply = reply_for(default)
     delivered = reply.whole(answer(a=SECRET, b=f"{SECRET} {SECRET}", password="x"), "json")  # noqa: S106 (made up)
     facts = reply.facts()

@@ -1,7 +1,6 @@
 """Addresses of upstreams."""
 
 import pytest
-
 from mcp_sod.policy.addresses import address, route
 
 

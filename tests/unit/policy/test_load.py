@@ -3,11 +3,11 @@
 from pathlib import Path
 
 import pytest
-
 from mcp_sod.errors import PolicyError
 from mcp_sod.policy.load import load, policy_files
 from mcp_sod.policy.source import MAX_FILE, Source
-from tests.unit.cases import Case, Pair, tables
+
+from tests.unit.cases import Case, Pair, rows, tables
 from tests.world.policies import DEFAULT
 
 
@@ -20,8 +20,7 @@ class Wrong(Case):
     says: list[str]
 
 
-TABLE = [Wrong.model_validate(row) for row in tables("policy")["wrong"].cases]
-RIGHT = TABLE[0].text or ""
+RIGHT: str = tables("policy")["wrong"].cases[0]["text"]
 
 
 def policy(folder: Path, **files: str) -> Path:
@@ -41,8 +40,8 @@ def whole(case: Wrong) -> str:
     return text + case.add.replace("DEEP", "[" * 5000 + "]" * 5000)
 
 
-@pytest.mark.parametrize("case", [pytest.param(case, id=case.name) for case in TABLE])
-def test_a_wrong_policy_is_refused_with_file_line_key_and_remedy(case: Wrong, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("_policy", "case"), rows("policy", Wrong))
+def test_a_wrong_policy_is_refused_with_file_line_key_and_remedy(_policy: object, case: Wrong, tmp_path: Path) -> None:
     """The error names where, what, and what to do; the right policy loads."""
     folder = policy(tmp_path / "p", policy=whole(case))
     if not case.says:
@@ -59,7 +58,11 @@ def test_every_fault_is_told_at_once(tmp_path: Path) -> None:
     folder = policy(tmp_path / "p", policy=RIGHT + "\nrulez: 1\naudit: {stor: x}\nidentity: {}")
     with pytest.raises(PolicyError) as error:
         load(folder)
-    assert [line.split(": ")[0] for line in sorted(str(error.value).splitlines())] == ["policy.yaml:7", "policy.yaml:8", "policy.yaml:9"]
+    assert [line.split(": ")[0] for line in sorted(str(error.value).splitlines())] == [
+        "policy.yaml:7",
+        "policy.yaml:8",
+        "policy.yaml:9",
+    ]
 
 
 def test_files_make_one_policy(tmp_path: Path) -> None:
@@ -118,7 +121,10 @@ def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
 
 def test_a_bomb_of_aliases_is_refused(tmp_path: Path) -> None:
     """Aliases that would unfold to millions of values end in an error, not in memory."""
-    lines = ["a0: &a0 [x, x, x, x, x, x, x, x]", *(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 8)}]" for n in range(1, 9))]
+    lines = [
+        "a0: &a0 [x, x, x, x, x, x, x, x]",
+        *(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 8)}]" for n in range(1, 9)),
+    ]
     with pytest.raises(PolicyError, match="more than 50000 values"):
         load(policy(tmp_path / "p", a="\n".join(lines)))
 

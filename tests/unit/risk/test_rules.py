@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
-
 from mcp_sod.errors import Unavailable
 from mcp_sod.exchange import Allow, Deny, Finding, Hold
 from mcp_sod.risk.rules import BUDGET, findings, place, verdict
+from pydantic import Field
+
 from tests.unit.cases import Case, rows
 from tests.unit.making import call_of, inspected, policy_of, tool_call
 
@@ -20,19 +21,19 @@ class Risky(Case):
     method: str = "tools/call"
     tool: str = "query"
     name_: str | None = None
-    arguments: dict[str, Any] = {}
-    meta: dict[str, Any] = {}
-    headers: Mapping[str, str] = {}
+    arguments: dict[str, Any] = Field(default_factory=dict)
+    meta: dict[str, Any] = Field(default_factory=dict)
+    headers: Mapping[str, str] = Field(default_factory=dict)
     id: int | str = 1
     upstream: str = "tools"
     findings: list[str]
     verdict: Literal["allow", "hold", "deny"]
-    needs: list[str] = []
+    needs: list[str] = Field(default_factory=list)
 
 
 @pytest.mark.parametrize(("sections", "case"), rows("risk", Risky))
 def test_rules_find_what_is_risky(sections: Mapping[str, Any], case: Risky, tmp_path: Path) -> None:
-    """Each rule finds its pattern wherever it looks, under any spelling; one deny denies, every hold must be satisfied."""
+    """Each rule finds its pattern wherever it looks, in any spelling; one deny denies, every hold must be met."""
     policy = policy_of(tmp_path, **sections)
     params = {"name": case.name_ or case.tool, "arguments": case.arguments, "_meta": case.meta}
     call = call_of(case.method, params, request_id=case.id, headers=case.headers)
@@ -52,7 +53,10 @@ def test_each_hold_keeps_its_own_approval(tmp_path: Path) -> None:
     policy = policy_of(tmp_path, rules=rules, roles={"approver": {"groups": ["a"]}, "dba": {"groups": ["d"]}})
     decided = verdict(policy, tuple(Finding(name, "low", "hold", "x") for name in ("b", "a")))
     assert isinstance(decided, Hold)
-    assert [(rule, need.role, need.votes, need.within) for rule, need in decided.needs] == [("a", "approver", 1, 14400), ("b", "dba", 3, 3600)]
+    assert [(rule, need.role, need.votes, need.within) for rule, need in decided.needs] == [
+        ("a", "approver", 1, 14400),
+        ("b", "dba", 3, 3600),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from mcp_sod.errors import Conflict, Denied
 from mcp_sod.policy.policy import Policy
 from mcp_sod.roles.duties import check_permission, roles_of, visible_tool
 from mcp_sod.wire.mcp import Call
-from tests.unit.cases import Case, tables
+
+from tests.unit.cases import Case, rows
 from tests.unit.making import call_of, policy_of, principal_of
 
 
@@ -21,7 +21,7 @@ class Member(Case):
     machine: bool = False
     upstream: str = "tools"
 
-    def roles(self, policy: Policy) -> frozenset[str]:
+    def held(self, policy: Policy) -> frozenset[str]:
         """The roles that the groups give."""
         return roles_of(principal_of(groups=self.groups, kind="machine" if self.machine else "human"), policy)
 
@@ -45,7 +45,7 @@ class Permission(Member):
 class Separation(Member):
     """The roles that they have, or what the refusal names."""
 
-    roles_: list[str] | None = None
+    roles: list[str] | None = None
     says: str | None = None
 
 
@@ -56,44 +56,39 @@ class Listing(Member):
     hides: list[str]
 
 
-def duties[C: Case](name: str, shape: type[C]) -> Any:
-    """The rows of one table, with its policy."""
-    table = tables("roles")[name]
-    cases = [shape.model_validate({"roles_" if key == "roles" else key: value for key, value in row.items()}) for row in table.cases]
-    return pytest.mark.parametrize(("sections", "case"), [pytest.param(table.policy, case, id=case.name) for case in cases])
-
-
-@duties("permissions", Permission)
+@pytest.mark.parametrize(("sections", "case"), rows("roles", Permission, "permissions"))
 def test_only_what_a_role_permits_is_allowed(sections: Mapping[str, Any], case: Permission, tmp_path: Path) -> None:
     """A call passes if one role of the caller permits upstream, method and tool, and is denied otherwise."""
     policy = policy_of(tmp_path, **sections)
     if case.allowed:
-        check_permission(policy, case.roles(policy), case.upstream, case.call())
+        check_permission(policy, case.held(policy), case.upstream, case.call())
     else:
         with pytest.raises(Denied, match="You may not"):
-            check_permission(policy, case.roles(policy), case.upstream, case.call())
+            check_permission(policy, case.held(policy), case.upstream, case.call())
 
 
-@duties("separation", Separation)
-def test_roles_that_exclude_each_other_are_refused(sections: Mapping[str, Any], case: Separation, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("sections", "case"), rows("roles", Separation, "separation"))
+def test_roles_that_exclude_each_other_are_refused(
+    sections: Mapping[str, Any], case: Separation, tmp_path: Path
+) -> None:
     """Two roles of one separation rule refuse everything, naming groups and rule; machines get no role of humans."""
     policy = policy_of(tmp_path, **sections)
-    assert (case.roles_ is None) != (case.says is None)
-    if case.roles_ is not None:
-        assert sorted(case.roles(policy)) == case.roles_
+    assert (case.roles is None) != (case.says is None)
+    if case.roles is not None:
+        assert sorted(case.held(policy)) == case.roles
         return
     with pytest.raises(Conflict) as refused:
-        case.roles(policy)
+        case.held(policy)
     because, _, rule = (case.says or "").partition("; rule: ")
     assert because in refused.value.sentence
     assert f"separation.static {rule}" in refused.value.sentence
 
 
-@duties("lists", Listing)
+@pytest.mark.parametrize(("sections", "case"), rows("roles", Listing, "lists"))
 def test_a_list_shows_what_may_be_called(sections: Mapping[str, Any], case: Listing, tmp_path: Path) -> None:
     """A tool is shown if, and only if, the reader may call it."""
     policy = policy_of(tmp_path, **sections)
-    roles = case.roles(policy)
+    roles = case.held(policy)
     visible = visible_tool(policy, roles, case.upstream)
     assert [name for name in case.shows if not visible(name)] == []
     assert [name for name in case.hides if visible(name)] == []
@@ -111,4 +106,6 @@ def test_a_denial_names_what_one_has(tmp_path: Path) -> None:
     policy = policy_of(tmp_path, roles={"a": {"groups": ["g"]}})
     for groups, mine in ((["g"], "your roles are a"), ([], "your groups give you no role")):
         with pytest.raises(Denied, match=f"call this tool on tools: {mine}"):
-            check_permission(policy, roles_of(principal_of(groups=groups), policy), "tools", call_of(params={"name": "x"}))
+            check_permission(
+                policy, roles_of(principal_of(groups=groups), policy), "tools", call_of(params={"name": "x"})
+            )

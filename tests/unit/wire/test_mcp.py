@@ -5,12 +5,13 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 import pytest
-
 from mcp_sod.errors import Denied, Held, Malformed, Withheld
 from mcp_sod.wire.mcp import STATELESS_SINCE, check_reply, read_call, refusal_body, without_tools
 from mcp_sod.wire.splice import splice
 from mcp_sod.wire.strict_json import parse_text
-from tests.unit.cases import Case, Part, Table, tables
+from pydantic import Field
+
+from tests.unit.cases import Case, Part, rows
 from tests.unit.making import call_of
 
 
@@ -22,14 +23,14 @@ class Gives(Part):
     target: str | None = None
     tool: str | None = None
     stateless: bool = False
-    header_texts: Mapping[str, str] = {}
+    header_texts: Mapping[str, str] = Field(default_factory=dict)
 
 
 class Reading(Case):
     """A body with its headers, and what it is: a call, or refused with a code."""
 
     body: str
-    headers: Mapping[str, str] = {}
+    headers: Mapping[str, str] = Field(default_factory=dict)
     gives: Gives | None = None
     refused: Literal["malformed", "header-mismatch"] | None = None
 
@@ -38,25 +39,16 @@ class Repeat(Case):
     """Two calls; `against` is the first, which names the tool `query` and nothing else unless it says more."""
 
     params: dict[str, Any]
-    against: dict[str, Any] = {"name": "query"}
+    against: dict[str, Any] = Field(default={"name": "query"})
     method: str = "tools/call"
-    headers: Mapping[str, str] = {}
+    headers: Mapping[str, str] = Field(default_factory=dict)
     upstream: str = "tools"
     id: int | str = 1
     same: bool
 
 
-WIRE: Mapping[str, Table] = tables("wire")
-
-
-def readings(*names: str) -> list[Any]:
-    """The rows of these tables."""
-    cases = [(name, Reading.model_validate(row)) for name in names for row in WIRE[name].cases]
-    return [pytest.param(case, id=f"{name}: {case.name}") for name, case in cases]
-
-
-@pytest.mark.parametrize("case", readings("calls", "headers"))
-def test_a_body_is_one_call_or_refused(case: Reading) -> None:
+@pytest.mark.parametrize(("_policy", "case"), rows("wire", Reading, "calls", "headers"))
+def test_a_body_is_one_call_or_refused(_policy: object, case: Reading) -> None:
     """What is not understood in exactly one way is refused with its code; everything else is read as it was meant."""
     assert (case.gives is None) != (case.refused is None)
     if case.refused:
@@ -82,8 +74,8 @@ def test_a_long_id_is_refused() -> None:
         call_of(request_id="x" * 257, params={"name": "query"})
 
 
-@pytest.mark.parametrize("case", [pytest.param(found := Repeat.model_validate(row), id=found.name) for row in WIRE["digests"].cases])
-def test_an_approval_is_bound_to_one_call(case: Repeat) -> None:
+@pytest.mark.parametrize(("_policy", "case"), rows("wire", Repeat, "digests"))
+def test_an_approval_is_bound_to_one_call(_policy: object, case: Repeat) -> None:
     """The digest changes with everything that the upstream acts on, and with nothing that a mere repeat changes."""
     first = call_of(params=case.against)
     again = call_of(case.method, case.params, request_id=case.id, headers=case.headers)
@@ -162,7 +154,7 @@ REPLIES: list[tuple[str, bool, bool]] = [  # message, delivered whole, delivered
 @pytest.mark.parametrize("streamed", [False, True])
 @pytest.mark.parametrize(("text", "whole", "stream"), REPLIES, ids=[row[0] for row in REPLIES])
 def test_a_reply_answers_this_call(text: str, whole: bool, stream: bool, streamed: bool) -> None:
-    """Only an answer to the call is delivered, and in a stream what a server may say meanwhile; nobody else's answer."""
+    """Only an answer to this call is delivered, and in a stream what a server may say meanwhile."""
     message = parse_text(text)
     if stream if streamed else whole:
         assert check_reply(message, call_of("tools/list"), streamed=streamed) == message

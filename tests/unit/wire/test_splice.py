@@ -6,10 +6,10 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from mcp_sod.errors import Withheld
 from mcp_sod.wire.splice import spans, splice
 from mcp_sod.wire.strict_json import Json, Path, parse_text
+
 from tests.unit.wire.json_values import VALUES, same, written
 
 
@@ -58,7 +58,7 @@ def test_every_span_is_the_value_that_stands_there(data: st.DataObject, value: J
     for path, (start, end) in found.items():
         there = value
         for part in path:
-            there = there[part]  # type: ignore[index,call-overload]
+            there = there[part]  # type: ignore[index]
         assert same(parse_text(text[start:end]), there)
 
 
@@ -82,8 +82,12 @@ def test_several_values_change_at_once(data: st.DataObject, value: Json) -> None
         ('[[],[[]],"]",{"]":1}]', (3, "]"), '[[],[[]],"]",{"]":0}]'),
         ('{"1":[10,11]}', ("1", 1), '{"1":[10,0]}'),
         ("-0.000000000000000000001E-5", (), "0"),
-        ('\r\n"𝔘\u2028"\t', (), "\r\n0\t"),
-        ('{"big":123456789012345678901234567890.10,"x":null}', ("x",), '{"big":123456789012345678901234567890.10,"x":0}'),
+        ('\r\n"\U0001d518\u2028"\t', (), "\r\n0\t"),
+        (
+            '{"big":123456789012345678901234567890.10,"x":null}',
+            ("x",),
+            '{"big":123456789012345678901234567890.10,"x":0}',
+        ),
         ('{"":{"":false}}', ("", ""), '{"":{"":0}}'),
     ],
 )

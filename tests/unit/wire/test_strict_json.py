@@ -6,9 +6,9 @@ from decimal import Decimal
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from mcp_sod.errors import Malformed
 from mcp_sod.wire.strict_json import Json, canonical, parse, parse_text, pointer, texts
+
 from tests.unit.wire.json_values import VALUES, same, written
 
 REFUSED: list[tuple[str, bytes, bytes]] = [
@@ -68,7 +68,9 @@ def test_a_refusal_quotes_nothing() -> None:
 def test_depth_is_counted_exactly(most: int) -> None:
     """`max_depth` levels are read, one more is refused, whatever else the text holds."""
     parse(b"[" * most + b"]" * most, most)
-    parse(b'{"[[[[":' + b"[" * (most - 1) + b'"{{{{"' * (most > 1) + b"1" * (most == 1) + b"]" * (most - 1) + b"}", most)
+    parse(
+        b'{"[[[[":' + b"[" * (most - 1) + b'"{{{{"' * (most > 1) + b"1" * (most == 1) + b"]" * (most - 1) + b"}", most
+    )
     with pytest.raises(Malformed, match=f"deeper than {most} levels"):
         parse(b"[" * (most + 1) + b"]" * (most + 1), most)
 
@@ -131,7 +133,7 @@ def test_texts_finds_every_string_number_and_key(value: Json) -> None:
     for path, text in found.leaves:
         leaf = value
         for part in path:
-            leaf = leaf[part]  # type: ignore[index,call-overload]
+            leaf = leaf[part]  # type: ignore[index]
         assert str(leaf) == text
     assert all(path[-1] == key for path, key in found.keys)
 

@@ -1,0 +1,95 @@
+"""What callers put on the wire, byte for byte: what is not one plain call for a listed upstream goes nowhere."""
+
+import codecs
+import gzip
+import json
+from collections.abc import Iterator
+from string import Template
+from typing import Any
+
+import pytest
+from pydantic import Field
+
+from tests.unit.cases import Case, rows
+from tests.world.client import LEGACY, call_body
+from tests.world.scene import SECRET, Scene
+from tests.world.wire import converse
+
+
+class WireCase(Case):
+    """A good call, changed in one way or given whole as `raw`, and what must come of it."""
+
+    line: str = "POST $url HTTP/1.1"
+    without: list[str] = Field(default_factory=list)
+    with_: list[str] = Field(default_factory=list, alias="with")
+    tool: str = "get_customer"
+    body: str | None = None
+    encode: str = "utf-8"
+    pad: int = 0
+    chunked: bool = False
+    trailers: str = ""
+    tunnel: str = ""
+    raw: list[str] = Field(default_factory=list)
+    status: int
+    says: str = ""
+    arrives: int = 0
+    record: list[str | None] = Field(default_factory=list, max_length=2)
+
+    def parts(self, names: dict[str, str]) -> list[bytes]:
+        """What is sent, one part after the other."""
+        opening = f"CONNECT {self.tunnel} HTTP/1.1\r\nHost: {self.tunnel}\r\n\r\n" if self.tunnel else ""
+        known = [_filled(part, names) for part in ([opening] if opening else [])]
+        return [*known, *([_filled(part, names) for part in self.raw] or [self._request(names)])]
+
+    def _request(self, names: dict[str, str]) -> bytes:
+        body = self._body()
+        framing = {"transfer-encoding": "chunked"} if self.chunked else {"content-length": str(len(body))}
+        fields = {
+            "host": "$authority", "content-type": "application/json", "authorization": "Bearer $token",
+            "accept": "application/json, text/event-stream", "mcp-protocol-version": LEGACY,
+        } | framing  # fmt: skip
+        kept = [f"{name}: {value}" for name, value in fields.items() if name not in self.without]
+        head = "\r\n".join([self.line, *kept, *self.with_, "", ""])
+        tail = f"0\r\n{self.trailers}\r\n\r\n" if self.trailers else "0\r\n\r\n"
+        sent = b"%x\r\n%b\r\n%b" % (len(body), body, tail.encode()) if self.chunked else body
+        return _filled(head, {**names, "length": str(len(body))}) + sent
+
+    def _body(self) -> bytes:
+        text = self.body
+        if text is None:
+            text = json.dumps(call_body(self.tool, {"pad": " " * self.pad} if self.pad else {}, era=LEGACY))
+        match self.encode:
+            case "gzip":
+                return gzip.compress(text.encode())
+            case "hex":
+                return text.encode().hex().encode()
+            case "rot13":
+                return codecs.encode(text, "rot13").encode()
+            case encoding:
+                return text.encode(encoding)
+
+
+def _filled(text: str, names: dict[str, str]) -> bytes:
+    return Template(text).safe_substitute(names).encode("latin-1")
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+    """A gateway that takes no more than 64 KiB."""
+    with Scene(tmp_path_factory.mktemp("wire"), limits={"body": "64KiB"}) as running:
+        yield running
+
+
+@pytest.mark.parametrize(("policy", "case"), rows("gate", WireCase))
+def test_what_is_sent_and_what_comes_of_it(scene: Scene, policy: dict[str, Any], case: WireCase) -> None:
+    """Each row of tests/cases/gate: what is refused goes nowhere and is on record; what is sound arrives, once."""
+    assert not policy
+    port = scene.echo.port
+    names = {"url": scene.echo.url, "authority": f"127.0.0.1:{port}", "port": str(port), "token": scene.token()}
+    seen = scene.watch()
+    answer = converse(scene.gateway.port, case.parts(names), patience=1)
+    outcome = seen.record(event=case.record[0], code=case.record[1]) if case.record else None
+    assert (answer.status, seen.connections, len(seen.arrived)) == (case.status, case.arrives, case.arrives), answer.raw
+    assert case.says.encode() in answer.raw
+    assert SECRET.encode() not in answer.raw
+    assert outcome or seen.records == []

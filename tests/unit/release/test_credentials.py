@@ -1,0 +1,62 @@
+"""What an upstream is sent."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mcp_sod.errors import Unavailable
+from mcp_sod.release.credentials import forwarded, own_headers
+
+from tests.unit.making import UPSTREAM, policy_of
+
+
+@pytest.mark.parametrize(
+    ("name", "goes_on"),
+    [
+        ("content-type", True), ("accept", True), ("host", True), ("mcp-method", True), ("mcp-name", True),
+        ("mcp-protocol-version", True), ("mcp-session-id", True), ("last-event-id", True), ("mcp-param-region", True),
+        ("traceparent", True), ("authorization", False), ("proxy-authorization", False), ("cookie", False),
+        ("x-api-key", False), ("x-forwarded-for", False), ("x-forwarded-user", False), ("forwarded", False),
+        ("connection", False), ("transfer-encoding", False), ("content-encoding", False), ("expect", False),
+        ("mcp-secret", False), ("x-mcp-param-a", False), ("dpop", False), ("", False),
+    ],
+)  # fmt: skip
+def test_known_headers_go_on(name: str, goes_on: bool) -> None:
+    """A header is forwarded only if MCP needs it; credentials, and whatever is not known, stay here."""
+    assert forwarded(name.encode()) is goes_on
+
+
+def sent(folder: Path, credential: Any = None) -> list[tuple[bytes, bytes]]:
+    """The gateway's own headers for an upstream with this credential."""
+    upstream = {"url": UPSTREAM, "speaks": "mcp"} | ({"credential": {"bearer": credential}} if credential else {})
+    policy = policy_of(folder, upstreams={"tools": upstream})
+    return own_headers(policy, policy.document.upstreams["tools"])
+
+
+def test_an_upstream_without_credential_gets_none(tmp_path: Path) -> None:
+    """The reply is asked for uncompressed, and that is all."""
+    assert sent(tmp_path) == [(b"accept-encoding", b"identity")]
+
+
+def test_the_gateways_own_credential_is_added(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the environment or a file beside the policy folder; a changed file counts at once."""
+    monkeypatch.setenv("SOD_TEST_TOKEN", "t1")
+    assert sent(tmp_path, {"env": "SOD_TEST_TOKEN"})[1:] == [(b"authorization", b"Bearer t1")]
+    for token in ("t2", "t3"):
+        (tmp_path / "tools.token").write_text(f"{token}\n")
+        assert sent(tmp_path, {"file": "tools.token"})[1:] == [(b"authorization", f"Bearer {token}".encode())]
+
+
+@pytest.mark.parametrize("content", [None, "", "\n", "a\nb", "é", "a\x00"])
+def test_a_credential_that_cannot_be_used_refuses(
+    content: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A missing, empty or odd credential is a refusal that says where to put it, never a call without one."""
+    if content is not None:
+        (tmp_path / "tools.token").write_text(content)
+    monkeypatch.setenv("SOD_TEST_TOKEN", content.replace("\x00", "\x01").strip("\n") if content else "")
+    for where in ({"file": "tools.token"}, {"env": "SOD_TEST_TOKEN"}):
+        with pytest.raises(
+            Unavailable, match=r"Put it into the (file .*tools\.token|environment variable SOD_TEST_TOKEN)"
+        ):
+            sent(tmp_path, where)
