@@ -11,7 +11,7 @@ from mitmproxy.hooks import Hook, UpdateHook
 
 from mcp_sod.approval.addon import Approval
 from mcp_sod.audit.addon import Audit
-from mcp_sod.discretion import Discretion
+from mcp_sod.discretion import Discretion, Lossy
 from mcp_sod.errors import SodError
 from mcp_sod.gate import Gate
 from mcp_sod.identity.addon import Identity
@@ -100,6 +100,8 @@ def _install() -> Gate:
     manager.trigger_event = _ask_everyone  # type: ignore[method-assign]
     for handler in logging.getLogger().handlers:
         handler.addFilter(Discretion())
+    terminal = manager.get("termlog").logger  # type: ignore[no-untyped-call]
+    terminal.file = Lossy(terminal.file)
     gate = Gate(_opened(), settled=_settle_chain)
     manager.add(gate)  # type: ignore[no-untyped-call]
     return gate

@@ -1,6 +1,11 @@
-"""Keeps payloads out of mitmproxy's own log lines: what they quote is cut, and so is every traceback."""
+"""Keeps payloads out of mitmproxy's own log lines: what they quote is cut, and so is every traceback.
+
+It also keeps a log that cannot be written from ending the gateway.
+"""
 
 import logging
+from contextlib import suppress
+from typing import TextIO
 
 # Beginnings of mitmproxy's lines that quote nobody's bytes.
 _PLAIN = (
@@ -30,6 +35,22 @@ class Discretion(logging.Filter):
             record.msg, record.args = _cut(message, record), ()
         record.exc_info = record.exc_text = None
         return True
+
+
+class Lossy:
+    """A log that loses lines while its disk is full or its reader gone, where mitmproxy would end at once.
+
+    What must not be lost is in the audit's journal, which refuses calls while it cannot be written.
+    """
+
+    def __init__(self, file: TextIO) -> None:
+        """Write to this file."""
+        self._file = file
+
+    def write(self, text: str) -> None:
+        """Write the text, or lose it."""
+        with suppress(OSError):
+            self._file.write(text)
 
 
 def _cut(message: str, record: logging.LogRecord) -> str:

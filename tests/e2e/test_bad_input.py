@@ -14,14 +14,16 @@ from uuid import uuid4
 
 import pytest
 import yaml
-from mcp_sod.audit.reader import records
+from mcp_sod.audit.reader import records, sources
 from mcp_sod.audit.store import Store, open_store
 from mcp_sod.audit.verify import verify
 
+from tests.world.approver import console, vote
 from tests.world.client import environment
 from tests.world.echo import Reply
+from tests.world.gateway import Gateway
 from tests.world.policies import identity
-from tests.world.process import Process, ProcessFailedError, free_port
+from tests.world.process import Process, free_port
 from tests.world.radosgw import RadosGateway
 from tests.world.relay import relay
 from tests.world.scene import GOOD, SECRET, Scene, passed
@@ -37,13 +39,11 @@ A_FOLDER = object()
 
 @contextmanager
 def instead(path: Path, content: object) -> Iterator[None]:
-    """For a while, where a file or folder belongs, there is this: text, bytes, a folder, or nothing (None)."""
+    """For a while, where a file or folder belongs, there is this: text, a folder, or nothing (None)."""
     aside = path.with_name(f"{path.name}.aside")
     if path.exists():
         path.rename(aside)
     match content:
-        case bytes():
-            path.write_bytes(content)
         case str():
             path.write_text(content)
         case None:
@@ -84,15 +84,9 @@ WRONG: dict[str, tuple[Fault, list[str]]] = {
     ),
     "a pattern that is none": (
         policy("masking.yaml", "masking:\n  - id: m\n    regex: '(x'\n"),
-        ["masking.yaml:3: masking.0.regex: not a regular expression"],
-    ),
-    "a value of another kind": (
-        policy("audit.yaml", "audit: {durability: maybe}\n"),
-        ["audit.yaml:1: audit.durability: Input should be 'process' or 'power'"],
+        ["masking.yaml:3: masking.0.regex: is not a regular expression"],
     ),
     "no YAML": (policy("roles.yaml", "roles: {\n"), ["roles.yaml:2: not YAML", "Mend the line."]),
-    "not UTF-8": (policy("roles.yaml", b"roles: \xff"), ["roles.yaml is not UTF-8. Save it as UTF-8."]),
-    "no gateway:": (policy("gateway.yaml", None), ["audit.yaml:1: gateway: is missing. Add it."]),
     "no policy folder": (
         lambda scene: instead(scene.gateway.policy_folder, None),
         ["The policy folder", "No such file", "Give another with --set sod_policy=FOLDER."],
@@ -110,10 +104,6 @@ WRONG: dict[str, tuple[Fault, list[str]]] = {
         ["The state folder", "cannot be used", "Change gateway.state in the policy, or the folder's owner."],
     ),
     "a file for a spool": (state("spool", "not a folder"), ["The spool", "cannot be opened", "Check the folder"]),
-    "a folder for the tickets": (
-        state("tickets.sqlite", A_FOLDER),
-        ["The ticket file", "tickets.sqlite cannot be used", "Check the file and its folder."],
-    ),
     "no tickets in their file": (
         state("tickets.sqlite", "no database at all\n" * 99),
         ["The ticket file", "tickets.sqlite cannot be used", "Check the file and its folder."],
@@ -143,20 +133,43 @@ def stopped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
         yield scene
 
 
+def run_to_its_end(gateway: Gateway) -> int:
+    """Starts a gateway that will end by itself, without a look at its ports; gives its exit status."""
+    ports, gateway.ports = gateway.ports, ()
+    try:
+        with gateway:
+            return gateway.wait(15)
+    finally:
+        gateway.ports = ports
+
+
 @pytest.mark.parametrize("kind", WRONG)
 def test_what_is_wrong_at_the_start_is_named(stopped: Scene, kind: str) -> None:
     """The gateway ends with an error status, and its log says what is wrong, where, and what to do."""
     fault, words = WRONG[kind]
     before = len(stopped.gateway.log)
-    with fault(stopped), pytest.raises(ProcessFailedError, match="ended with status 1"):
-        stopped.gateway.start()
+    with fault(stopped):
+        assert run_to_its_end(stopped.gateway) == 1
     said = " ".join(stopped.gateway.log[before:].split())
     assert [word for word in words if word not in said] == [], said
-    assert "Traceback" not in said
+
+
+@pytest.mark.parametrize(("content", "code"), [("not JSON", "unavailable"), ('{"keys": []}', "unauthenticated")])
+def test_a_key_file_without_keys_lets_nobody_in(stopped: Scene, content: str, code: str) -> None:
+    """With a key file that holds no keys the gateway starts and refuses calls with the reason."""
+    with instead(stopped.issuer.jwks_file, content), stopped.gateway:
+        seen = stopped.watch()
+        said = stopped.call().text
+        assert {
+            "unavailable": f"The identity provider's keys cannot be had. Check {stopped.issuer.jwks_file}.",
+            "unauthenticated": "The token is signed with a key that its issuer does not publish.",
+        }[code] in said
+        assert seen.record(code=code)
+        assert seen.connections == 0
 
 
 def test_once_mended_the_gateway_starts(stopped: Scene) -> None:
-    """After all those faults the same gateway, with the same state, lets a call through; its records are whole."""
+    """Once all of that is mended the same gateway lets a call through, and its records are whole: no fault cost one."""
     with stopped.gateway:
         assert passed(stopped.call())
     assert_whole(stopped, open_store(f"file:{stopped.store}", base=Path(), days=RETENTION))
@@ -173,22 +186,6 @@ def test_without_identity_provider_every_call_is_refused(tmp_path: Path) -> None
         scene.gateway.write_policy({"identity.yaml": identity(scene.issuer)})
         assert seen.record(event="policy changed")
         assert passed(scene.call())
-
-
-@pytest.mark.parametrize(("content", "code"), [("not JSON", "unavailable"), ('{"keys": []}', "unauthenticated")])
-def test_a_key_file_without_keys_lets_nobody_in(stopped: Scene, content: str, code: str) -> None:
-    """With a key file that holds no keys the gateway starts and refuses calls with the reason; mended, they pass."""
-    with instead(stopped.issuer.jwks_file, content), stopped.gateway:
-        seen = stopped.watch()
-        said = stopped.call().text
-        assert {
-            "unavailable": f"The identity provider's keys cannot be had. Check {stopped.issuer.jwks_file}.",
-            "unauthenticated": "The token is signed with a key that its issuer does not publish.",
-        }[code] in said
-        assert seen.record(code=code)
-        assert seen.connections == 0
-    with stopped.gateway:
-        assert passed(stopped.call())
 
 
 # while it runs
@@ -212,7 +209,7 @@ def changed(scene: Scene, file: str, text: str) -> Iterator[None]:
 
 BAD = {
     "a key that is none": ("rules.yaml", "rules: [{id: r, actoin: deny}]", "rules.yaml:1: rules.0.actoin: unknown key"),
-    "no YAML": ("rules.yaml", "rules: [", "rules.yaml:1: not YAML"),
+    "no YAML": ("rules.yaml", "rules: [", "rules.yaml:2: not YAML"),
     "no more roles": ("roles.yaml", "", "there is no role"),
     "a key file that is none": (
         "identity.yaml",
@@ -274,34 +271,39 @@ def full_disk(process: Process) -> Iterator[None]:
 
 def test_a_full_disk_refuses_calls_until_there_is_room(tmp_path: Path) -> None:
     """Where nothing can be written nothing is forwarded; with room again calls pass by themselves, the log is whole."""
+    risky = {"key": SECRET}
     with Scene(tmp_path) as scene:
         seen = scene.watch()
         assert passed(scene.call())
-        assert "t-" in scene.call("note", {"key": SECRET}).text
+        ticket = scene.call("note", risky).json()["result"]["_meta"]["mcp-sod/ticket"]
         with full_disk(scene.gateway):
-            for arguments in ({}, {"key": SECRET}, {"key": SECRET, "another": 1}):
-                reply = scene.call("note", arguments)
-                assert '"unavailable"' in reply.text
-                assert "cannot be" in reply.text or "could be written" in reply.text
-            assert len(seen.arrived) == 1
+            for arguments in ({}, {**risky, "another": 1}):
+                reply = scene.call("note", arguments).text
+                assert '"unavailable"' in reply
+                assert "Make room on that disk." in reply
+            assert vote(scene, ticket).status_code >= 500
+            assert console(scene, "GET", f"tickets/{ticket}").json()["state"] == "pending"
+        assert len(seen.arrived) == 1
         eventually(lambda: passed(scene.call()))
-        assert "t-" in scene.call("note", {"key": SECRET}).text
+        assert vote(scene, ticket).json()["state"] == "approved"
+        assert passed(scene.call("note", risky))
+        a_reply_that_cannot_be_recorded_is_not_delivered(scene)
         assert seen.events().count("forwarded") == len(seen.arrived)
         scene.gateway.stop()
         assert_whole(scene, open_store(f"file:{scene.store}", base=Path(), days=RETENTION))
 
 
-def test_a_reply_that_cannot_be_recorded_is_not_delivered(tmp_path: Path) -> None:
-    """If the disk fills up while the upstream works, its reply is withheld; with room again replies come."""
-    slow = Reply((1.0, *GOOD.parts))
-    with Scene(tmp_path) as scene, ThreadPoolExecutor(1) as callers:
-        for full, gets in ((True, False), (False, True)):
+def a_reply_that_cannot_be_recorded_is_not_delivered(scene: Scene) -> None:
+    """If the disk fills up while the upstream works, its reply is withheld; without that, it comes."""
+    slow = Reply((0.5, *GOOD.parts))
+    with ThreadPoolExecutor(1) as callers:
+        for full in (True, False):
             seen = scene.watch()
             waiting = callers.submit(scene.call, reply=slow)
             assert seen.record(event="forwarded")
             with full_disk(scene.gateway) if full else nullcontext():
                 reply = waiting.result()
-            assert passed(reply) == gets, reply.text
+            assert passed(reply) != full, reply.text
             assert SECRET not in reply.text
 
 
@@ -326,7 +328,7 @@ def at(port: int) -> dict[str, str | None]:
 
 
 def test_without_its_bucket_the_gateway_refuses_calls(tmp_path: Path) -> None:
-    """With `refuse`, from the first call on nothing goes through while the bucket is away; records stay in the spool."""
+    """With `refuse`, from the first call on nothing goes through while the bucket is away; the spool keeps that."""
     with Scene(tmp_path, audit=bucket("away", "refuse"), env=at(free_port())) as scene:
         seen = scene.watch()
         said = scene.call().text
@@ -337,16 +339,15 @@ def test_without_its_bucket_the_gateway_refuses_calls(tmp_path: Path) -> None:
         assert seen.connections == 0
 
 
-@pytest.mark.parametrize(("room", "passes"), [("1MiB", True), ("4KiB", False)])
-def test_without_its_bucket_the_gateway_goes_on_as_far_as_it_may(tmp_path: Path, room: str, passes: bool) -> None:
+def test_without_its_bucket_the_gateway_goes_on_as_far_as_it_may(tmp_path: Path) -> None:
     """With `refuse_after`, calls pass while the bucket is away until so much waits in the spool, and no longer."""
-    with Scene(tmp_path, audit=bucket("away", {"refuse_after": room}), env=at(free_port())) as scene:
+    with Scene(tmp_path, audit=bucket("away", {"refuse_after": "8KiB"}), env=at(free_port())) as scene:
         seen = scene.watch()
-        assert passed(scene.call())
-        replies = [scene.call() for _ in range(8)]
-        assert passed(replies[-1]) == passes
-        assert seen.events().count("forwarded") == len(seen.arrived) == 1 + sum(map(passed, replies))
-        assert passes or "The bucket away cannot be reached" in replies[-1].text
+        passes = [passed(scene.call()) for _ in range(12)]
+        assert passes == sorted(passes, reverse=True)
+        assert 1 < len(seen.arrived) == passes.count(True) < len(passes)
+        assert "The bucket away cannot be reached" in scene.call().text
+        assert seen.events().count("forwarded") == len(seen.arrived)
 
 
 @pytest.mark.radosgw
@@ -364,7 +365,7 @@ async def test_calls_pass_again_once_the_bucket_is_there(radosgw: RadosGateway, 
         with environment({**at(radosgw.port), **radosgw.credentials("auditor")}):
             store = open_store(f"s3://{name}/gw", base=Path(), days=RETENTION)
         await asyncio.to_thread(assert_whole, scene, store)
-        events = [record["event"] for record in records(store, "gw-test")]
+        events = [record["event"] for record in records(store, sources(store)[0][0])]
         assert {"denied", "forwarded", "stopped"} <= set(events)
 
 

@@ -42,7 +42,7 @@ class WireCase(Case):
         return [*known, *([_filled(part, names) for part in self.raw] or [self._request(names)])]
 
     def _request(self, names: dict[str, str]) -> bytes:
-        body = self._body()
+        body = self.sent_body()
         framing = {"transfer-encoding": "chunked"} if self.chunked else {"content-length": str(len(body))}
         fields = {
             "host": "$authority", "content-type": "application/json", "authorization": "Bearer $token",
@@ -54,7 +54,8 @@ class WireCase(Case):
         sent = b"%x\r\n%b\r\n%b" % (len(body), body, tail.encode()) if self.chunked else body
         return _filled(head, {**names, "length": str(len(body))}) + sent
 
-    def _body(self) -> bytes:
+    def sent_body(self) -> bytes:
+        """The message itself, without what frames it."""
         text = self.body
         if text is None:
             text = json.dumps(call_body(self.tool, {"pad": " " * self.pad} if self.pad else {}, era=LEGACY))
@@ -90,6 +91,7 @@ def test_what_is_sent_and_what_comes_of_it(scene: Scene, policy: dict[str, Any],
     answer = converse(scene.gateway.port, case.parts(names), patience=1)
     outcome = seen.record(event=case.record[0], code=case.record[1]) if case.record else None
     assert (answer.status, seen.connections, len(seen.arrived)) == (case.status, case.arrives, case.arrives), answer.raw
+    assert all(one.endswith(b"\r\n\r\n" + case.sent_body()) for one in seen.arrived)
     assert case.says.encode() in answer.raw
     assert SECRET.encode() not in answer.raw
     assert outcome or seen.records == []

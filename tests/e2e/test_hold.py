@@ -10,16 +10,15 @@ from http.client import HTTPConnection
 from select import select
 from typing import Any, Literal
 
-import httpx
 import pytest
 
-from tests.world.client import call_body, call_headers, raw_http
+from tests.world.approver import console, vote
+from tests.world.client import call_body, call_headers
 from tests.world.process import ROOT
 from tests.world.scene import MASKED, SECRET, Scene, Watch
 
 HOLD = 10  # seconds that a held caller is kept waiting at most
 PAYLOAD = "for a birthday present"
-APPROVERS = ("mcp-approvers",)
 RULES: dict[str, Any] = {
     "rules": [
         {"id": "secret", "detect": ["cloud-key"], "action": "hold"},
@@ -266,25 +265,9 @@ def ticket_of(result: Mapping[str, Any]) -> str:
     return str(result["_meta"]["mcp-sod/ticket"])
 
 
-def console(
-    scene: Scene, method: str, path: str, *, sub: str = "paula", email: str | None = None, **options: Any
-) -> httpx.Response:
-    """What the console answers to an approver."""
-    token = scene.issuer.token(sub, groups=APPROVERS, email=email or f"{sub}@people.example")
-    with raw_http() as http:
-        headers = {"Authorization": f"Bearer {token}"}
-        return http.request(method, f"{scene.gateway.console_url}/api/v1/{path}", headers=headers, **options)
-
-
-def vote(scene: Scene, ticket: str, decision: str = "approve", **who: Any) -> httpx.Response:
-    """What comes of a vote on the call as the approver sees it."""
-    digest = console(scene, "GET", f"tickets/{ticket}", **who).json()["digest"]
-    return console(scene, "POST", f"tickets/{ticket}/votes", json={"decision": decision, "digest": digest}, **who)
-
-
 def command(scene: Scene, *words: str) -> str:
     """What `approve.py` prints for an approver."""
-    token = scene.issuer.token("paula", groups=APPROVERS, email="paula@people.example")
+    token = scene.token("mcp-approvers", sub="paula")
     run = [sys.executable, str(ROOT / "scripts" / "approve.py"), *words, "--gateway", scene.gateway.console_url]
     env = {"SOD_TOKEN": token, "COLUMNS": "200"}
     return subprocess.run(run, env=env, capture_output=True, text=True, timeout=30, check=True).stdout

@@ -1,100 +1,129 @@
-"""mitmproxy's own options and addons cannot undo the policy: the gateway does not start, or they are not there."""
+"""Options of mitmproxy that undo the policy stop the start, wherever they come from; the others do not."""
 
-import subprocess
-from collections.abc import Sequence
+import json
 from pathlib import Path
 
 import pytest
 import yaml
 
-from tests.world.gateway import MITMDUMP, SCRIPT
-from tests.world.issuer import Issuer
-from tests.world.policies import default_policy
-from tests.world.process import free_port
-from tests.world.scene import GOOD, MASKED, Scene, passed
+from tests.world.client import raw_call
+from tests.world.process import ProcessFailedError
+from tests.world.scene import Scene, passed
 
-OTHER = "from mitmproxy import http\n\ndef request(flow: http.HTTPFlow) -> None:\n    flow.response = None\n"
-
-# The words on the command line, and the option that the message must name.
-BAD = {
-    "bodies are streamed past inspection": (["--set", "stream_large_bodies=1"], "stream_large_bodies"),
-    "hosts pass uninspected": (["--set", "ignore_hosts=.*"], "ignore_hosts"),
-    "only some hosts are inspected": (["--set", "allow_hosts=example"], "allow_hosts"),
-    "tcp passes uninspected": (["--set", "tcp_hosts=.*"], "tcp_hosts"),
-    "requests go elsewhere": (["--set", "map_remote=|.*|http://127.0.0.1:9/"], "map_remote"),
-    "replies come from files": (["--set", "map_local=|.*|/etc"], "map_local"),
-    "bodies are rewritten": (["--set", "modify_body=/a/b"], "modify_body"),
-    "headers are rewritten": (["--set", "modify_headers=/a/b"], "modify_headers"),
-    "tokens stick": (["--set", "stickyauth=.*"], "stickyauth"),
-    "upstreams are not verified": (["--set", "ssl_insecure=true"], "ssl_insecure"),
-    "payloads go to a file": (["-w", "flows"], "save_stream_file"),
-    "headers are not validated": (["--set", "validate_inbound_headers=false"], "validate_inbound_headers"),
-    "requests come from a file": (["-r", "flows"], "rfile"),
-    "the policy's limit is lifted": (["--set", "body_size_limit=1g"], "body_size_limit"),
-    "a socks proxy": (["--mode", "socks5"], "mode"),
-    "an upstream proxy": (["--mode", "upstream:http://127.0.0.1:9"], "mode"),
-    "a transparent proxy": (["--mode", "transparent"], "mode"),
-    "a second, open door": (["--mode", "regular", "--mode", "socks5@9"], "mode"),
-}
-
-
-def _start(folder: Path, words: Sequence[str | Path], config: str = "") -> subprocess.CompletedProcess[str]:
-    """Starts mitmdump with a good policy and these words; it must end by itself."""
-    issuer = Issuer(folder / "issuer")
-    scene = folder / "policy"
-    scene.mkdir()
-    for name, content in default_policy(issuer, "http://127.0.0.1:9/mcp").items():
-        if isinstance(content, dict) and "gateway" in content:
-            content["gateway"] |= {"state": str(folder / "state"), "console": f"127.0.0.1:{free_port()}"}
-        (scene / name).write_text(content if isinstance(content, str) else yaml.safe_dump(content))
-    (folder / "conf").mkdir()
-    (folder / "conf" / "config.yaml").write_text(config)
-    command: list[str | Path] = [
-        MITMDUMP,
-        "-s",
-        SCRIPT,
-        "--listen-host",
-        "127.0.0.1",
-        "--listen-port",
-        str(free_port()),
-    ]
-    command += ["--set", f"confdir={folder / 'conf'}", "--set", f"sod_policy={scene}", *words]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=20, check=False)
+# Command line → the options that the message names.
+REFUSED = {
+    "--set stream_large_bodies=1": ["stream_large_bodies"],
+    "--ignore-hosts .*": ["ignore_hosts"],
+    "--allow-hosts .*": ["allow_hosts"],
+    "--tcp-hosts .*": ["tcp_hosts"],
+    "--map-remote |//127.0.0.1|//elsewhere.example": ["map_remote"],
+    "--modify-body |secret|public": ["modify_body"],
+    "--server-replay $folder/flows": ["server_replay"],
+    "--rfile $folder/flows": ["rfile"],
+    "--save-stream-file $folder/flows": ["save_stream_file"],
+    "--ssl-insecure": ["ssl_insecure"],
+    "--set validate_inbound_headers=false": ["validate_inbound_headers"],
+    "--mode socks5": ["mode socks5"],
+    "--mode upstream:http://127.0.0.1:9": ["mode upstream:http://127.0.0.1:9"],
+    "--mode transparent": ["mode transparent"],
+    "-s $folder/second.py": ["scripts"],
+    "--set stickyauth=.* --set stickycookie=.* --modify-headers |Authorization|x --map-local |.*|/srv "
+    "--set body_size_limit=1g --set proxyauth=any --set hardump=$folder/har --client-replay $folder/flows": [
+        "stickyauth", "stickycookie", "modify_headers", "map_local", "body_size_limit", "proxyauth", "hardump",
+        "client_replay",
+    ],
+}  # fmt: skip
+ALLOWED = "--set termlog_verbosity=info --set tcp_timeout=30 --set http2=false --set keep_host_header=true"
 
 
-@pytest.mark.parametrize("kind", BAD)
-def test_an_option_that_undoes_the_policy_stops_the_start(tmp_path: Path, kind: str) -> None:
-    """Mitmdump ends with status 1 and a sentence that names the option and says what to do."""
-    words, name = BAD[kind]
+def options(line: str, folder: Path) -> list[str]:
+    """The words of a command line, with `$folder` filled in."""
+    return line.replace("$folder", str(folder)).split(" ")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Where there is a file of flows to replay, and a second script."""
     (tmp_path / "flows").touch()
-    ended = _start(tmp_path, words)
-    printed = ended.stdout + ended.stderr
-    assert ended.returncode == 1, printed
-    assert f"undo the policy: {name}" in printed
-    assert "Remove them" in printed
+    (tmp_path / "second.py").write_text("addons = []")
+    return tmp_path
 
 
-def test_a_configuration_file_counts_like_the_command_line(tmp_path: Path) -> None:
-    """An option from mitmproxy's own configuration file is refused as well."""
-    ended = _start(tmp_path, [], config="ignore_hosts: ['.*']\n")
-    assert ended.returncode == 1
-    assert "ignore_hosts" in ended.stdout + ended.stderr
+def refusal(scene: Scene) -> str:
+    """What is said by a gateway that must not start."""
+    with pytest.raises(ProcessFailedError, match="ended with status 1"), scene:
+        pass
+    return scene.gateway.log
 
 
-def test_a_second_script_stops_the_start(tmp_path: Path) -> None:
-    """Another script could change what was inspected, or open the door itself."""
-    (tmp_path / "other.py").write_text(OTHER)
-    ended = _start(tmp_path, ["-s", tmp_path / "other.py"])
-    assert ended.returncode == 1
-    assert "scripts" in ended.stdout + ended.stderr
+@pytest.mark.parametrize("line", REFUSED)
+def test_an_option_that_undoes_the_policy_stops_the_start(folder: Path, line: str) -> None:
+    """Exit status 1, and a message that names the option and says where to look for it."""
+    said = refusal(Scene(folder / "scene", options=options(line, folder)))
+    assert [name for name in REFUSED[line] if f"{name} (" not in said] == []
+    assert "config.yaml" in said
+
+
+def test_options_in_the_configuration_file_count_too(tmp_path: Path) -> None:
+    """mitmproxy's own config.yaml is no way round: the same option there stops the start, too."""
+    scene = Scene(tmp_path)
+    config = scene.gateway.folder / "mitmproxy" / "config.yaml"
+    config.parent.mkdir()
+    config.write_text(yaml.safe_dump({"map_remote": ["|//127.0.0.1|//elsewhere.example"]}))
+    assert "map_remote (" in refusal(scene)
 
 
 @pytest.mark.parametrize(
-    "words", [[], ["--set", "termlog_verbosity=warn"], ["--set", "tcp_timeout=30"], ["--set", "http2=false"]]
+    ("policy", "says"),
+    [
+        ("$folder/nowhere", "nowhere cannot be read"),
+        ("$folder/empty", "holds no .yaml file"),
+        ("$folder/flows", "flows cannot be read"),
+    ],
 )
-def test_harmless_options_are_welcome(tmp_path: Path, words: list[str]) -> None:
-    """The control: with options that touch nothing of the policy the gateway starts and passes a masked reply."""
-    with Scene(tmp_path, options=words) as scene:
-        reply = scene.call(reply=GOOD)
-        assert passed(reply)
-        assert MASKED in reply.text
+def test_a_policy_folder_that_is_none_stops_the_start(folder: Path, policy: str, says: str) -> None:
+    """Without its policy the gateway does not start, and says which folder it looked for."""
+    (folder / "empty").mkdir()
+    assert says in refusal(Scene(folder / "scene", options=options(f"--set sod_policy={policy}", folder)))
+
+
+# What mitmproxy has left, told by itself from inside: a copy of sod.py with one more addon, which only looks.
+LOOKOUT = """
+import json
+from mitmproxy import ctx
+from mcp_sod.chain import Chain
+
+class Lookout:
+    def request(self, flow):
+        entries = ctx.master.addons.chain
+        inner = [getattr(one, "name", type(one).__name__.lower()) for entry in entries for one in known(entry)]
+        with open(__file__ + ".json", "w") as out:
+            json.dump(inner, out)
+
+def known(entry):
+    return [entry, *getattr(entry, "addons", [])]
+
+addons = [Lookout(), Chain()]
+"""
+
+
+def test_only_addons_with_work_to_do_are_left(tmp_path: Path) -> None:
+    """While the gateway runs, mitmproxy has no addon left that could map, modify, replay or save what passes."""
+    with Scene(tmp_path, script=LOOKOUT) as scene:
+        assert passed(scene.call())
+        left = json.loads(Path(f"{scene.gateway.script}.json").read_text())
+    ours = {"sod-busy", "sod-gate"}
+    script = {name for name in left if name.startswith("scriptmanager:")}
+    assert set(left) - ours - script == {"proxyserver", "nextlayer", "tlsconfig", "scriptloader"}
+
+
+def test_allowed_options_are_no_obstacle(tmp_path: Path) -> None:
+    """The control: with options that do not touch the policy the gateway starts, and calls pass."""
+    with Scene(tmp_path, options=ALLOWED.split(" ")) as scene:
+        assert passed(scene.call())
+
+
+def test_a_reverse_proxy_is_an_allowed_mode(tmp_path: Path) -> None:
+    """The control for modes: in front of a listed upstream the gateway starts, and calls to itself pass."""
+    with Scene(tmp_path, mode="reverse") as scene:
+        assert passed(raw_call(f"{scene.gateway.url}/mcp", "get_customer", token=scene.token()))

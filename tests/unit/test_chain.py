@@ -5,18 +5,20 @@ import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import pytest
+from mcp_sod.approval.voting import Ballot, Voter
 from mcp_sod.chain import KEPT_ADDONS, policy_folder, stages
 from mcp_sod.gate import Gate, request_digest, response_digest
 from mcp_sod.runtime import Runtime
 from mcp_sod.stage import Stage
 from mitmproxy import http
+from mitmproxy.connection import ConnectionState
 from mitmproxy.test import tflow
 
 from tests.unit.house import SECRET, House, house
-from tests.unit.making import body_of
+from tests.unit.making import body_of, principal_of
 from tests.world.policies import DEFAULT
 
 REPLY = json.dumps({"jsonrpc": "2.0", "id": 1, "result": {"text": SECRET}}).encode()
@@ -244,6 +246,60 @@ async def test_refusals_are_answered_and_recorded(
     assert answer["result"]["_meta"]["mcp-sod/code"] == record["code"] == code
     assert answer["result"]["_meta"]["mcp-sod/reference"] == record["ref"]
     assert SECRET not in json.dumps(chain.house.journal.records)
+
+
+async def voted(chain: Chain, flow: http.HTTPFlow, decision: Literal["approve", "deny"]) -> None:
+    """Holds the call until its patience ends, then has bob vote on its ticket."""
+    assert not await chain.ask(flow)
+    (ticket,) = await chain.house.desk.newest("pending", 2)
+    bob = Voter(principal_of("bob"), frozenset({"approver"}), chain.house.policy.digest)
+    await chain.house.desk.vote(ticket.id, bob, Ballot(decision, ticket.digest, ""))
+
+
+async def test_an_approved_call_goes_through_once(chain: Chain) -> None:
+    """After the yes the same call goes through, once; another call, or another person's, does not."""
+    await voted(chain, chain.flow(sql=SECRET), "approve")
+    assert not await chain.ask(chain.flow(sql=SECRET, more=1))
+    assert await chain.ask(chain.flow(sql=SECRET))
+    assert not await chain.ask(chain.flow(sql=SECRET))
+    assert chain.house.journal.events.count("granted") == 1
+
+
+async def test_a_denied_call_is_denied_again(chain: Chain) -> None:
+    """After the no the same call is refused at once, with the ticket's name."""
+    await voted(chain, chain.flow(sql=SECRET), "deny")
+    again = chain.flow(sql=SECRET)
+    assert not await chain.ask(again)
+    assert again.response
+    assert b"An approver said no" in (again.response.raw_content or b"")
+
+
+async def test_a_caller_who_has_left_keeps_its_grant(chain: Chain) -> None:
+    """A grant is not used up for a connection that is gone: it waits for the caller's return."""
+    await voted(chain, chain.flow(sql=SECRET), "approve")
+    gone = chain.flow(sql=SECRET)
+    gone.client_conn.state = ConnectionState.CLOSED
+    assert not await chain.ask(gone)
+    assert await chain.ask(chain.flow(sql=SECRET))
+
+
+async def test_a_notification_is_not_held(chain: Chain) -> None:
+    """What is risky and waits for no answer is refused, with an HTTP status; a harmless one goes through."""
+    for text, leaves in ((SECRET, False), ("x", True)):
+        flow = chain.flow()
+        flow.request.raw_content = body_of("notifications/cancelled", {"reason": text}, request_id=None)
+        assert await chain.ask(flow) is leaves
+        assert flow.response is None or flow.response.status_code == 403
+
+
+async def test_a_list_is_cut_to_its_reader(chain: Chain) -> None:
+    """A tools/list comes back without the tools that its reader may not call."""
+    flow = chain.flow()
+    flow.request.raw_content = body_of("tools/list")
+    assert await chain.ask(flow)
+    whole = json.dumps({"jsonrpc": "2.0", "id": 1, "result": {"tools": [{"name": "query"}, {"name": "drop"}]}})
+    result = json.loads(await chain.answer(flow, whole.encode()))["result"]
+    assert [tool["name"] for tool in result["tools"]] == ["query"]
 
 
 async def test_a_flow_that_skipped_the_door_does_not_leave(chain: Chain) -> None:

@@ -1,12 +1,15 @@
 """What mitmproxy would print of other people's bytes is not printed."""
 
+import errno
+import io
 import logging
 import sys
+from unittest.mock import Mock
 
 import pytest
-from mcp_sod.discretion import Discretion
+from mcp_sod.discretion import Discretion, Lossy
 
-SECRET = "eyJhbGciOi.secret"
+SECRET = "eyJhbGciOi.secret"  # noqa: S105 (nobody's)
 
 
 def _printed(name: str, message: str, *args: object, error: Exception | None = None) -> str:
@@ -53,3 +56,14 @@ def test_own_sentences_pass() -> None:
     assert _printed("mcp_sod", "The gateway cannot start.\nrules.yaml:3: no") == (
         "The gateway cannot start.\nrules.yaml:3: no"
     )
+
+
+def test_a_log_that_cannot_be_written_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the log's disk is full its lines are lost, and no exception reaches the gateway; then they come again."""
+    file = io.StringIO()
+    log = Lossy(file)
+    with monkeypatch.context() as patch:
+        patch.setattr(file, "write", Mock(side_effect=OSError(errno.ENOSPC, "No space left on device")))
+        print("lost", file=log)
+    print("kept", file=log)
+    assert file.getvalue() == "kept\n"

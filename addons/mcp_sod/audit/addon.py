@@ -43,4 +43,5 @@ class Audit(Stage):
         try:
             await self._journal.write(event, **facts)
         except AuditError as error:
-            raise Unavailable(f"No record could be written, so nothing goes through: {error.sentence}") from None
+            sentence = f"No record could be written, so nothing goes through: {error.sentence}"
+            raise Unavailable(sentence, hint=error.hint) from None

@@ -43,7 +43,7 @@ class Shipper:
         self._store = store
         self._every = every
         self._checkpoint_every = checkpoint_every
-        self._failing: str | None = None
+        self._failing: str | None = "The store has not answered yet."
         self._tries = 0
         self._retry_at = 0.0
         self._rotated = self._spoken = time.monotonic()
@@ -58,7 +58,7 @@ class Shipper:
 
     @property
     def failing(self) -> str | None:
-        """Return why the last try did not get through, as a sentence that is safe to show; None if all is well."""
+        """Return why the last try, or as yet none, got through, as a sentence safe to show; None if all is well."""
         return self._failing
 
     async def check(self) -> None:
@@ -75,7 +75,7 @@ class Shipper:
                 f"The store holds {found}, which the state folder of {journal.gateway} knows nothing of.",
                 hint="Restore the state folder, or give this gateway a new name: one name is one log.",
             )
-        self._checked = True
+        self._checked, self._failing = True, None
 
     async def run(self) -> None:
         """Ship for ever; whatever the store does, try again. A fork, or a fault in here, breaks the journal."""

@@ -3,6 +3,7 @@
 from typing import cast
 
 from mitmproxy import http
+from mitmproxy.net.http.status_codes import RESPONSES
 
 from mcp_sod.errors import Malformed
 from mcp_sod.exchange import Exchange
@@ -22,8 +23,9 @@ class Intake(Stage):
 
     @on_reply_head
     async def responseheaders(self, exchange: Exchange, flow: http.HTTPFlow) -> None:
-        """Fill in the reply's kind and drop headers that are not known."""
+        """Fill in the reply's kind, and drop headers and a reason phrase that could carry anything."""
         response = cast("http.Response", flow.response)
         fields = [(name.lower(), value) for name, value in response.headers.fields]
         exchange.reply_kind = reply_kind(response.status_code, fields)
         response.headers.fields = tuple((name, value) for name, value in fields if name in KEPT_REPLY_HEADERS)
+        response.reason = RESPONSES.get(response.status_code, "")

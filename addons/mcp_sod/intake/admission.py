@@ -27,7 +27,7 @@ def admit(request: Request, policy: Policy) -> tuple[str, Upstream, Call]:
     limits = policy.gateway.limits
     if len(request.body) > limits.body:
         raise Malformed(f"The message is larger than {limits.body} bytes.")
-    return name, upstream, read_call(_mcp_headers(request), request.body, limits.depth)
+    return name, upstream, read_call(_inspected_headers(request), request.body, limits.depth)
 
 
 def reply_kind(status: int, fields: list[tuple[bytes, bytes]]) -> ReplyKind:
@@ -96,12 +96,14 @@ def _plain_headers(request: Request) -> None:
         once[name] = value
     if once.get("content-encoding", "identity").strip().lower() != "identity":
         raise Unsupported("Only Content-Encoding: identity is read here.", hint="Send the body uncompressed.")
+    if once.get("transfer-encoding", "chunked").strip().lower() != "chunked":
+        raise Unsupported("Only Transfer-Encoding: chunked is read here.")
     if not _is_json(once.get("content-type", "")):
         raise Unsupported("MCP messages are sent as Content-Type: application/json.")
 
 
 _REFUSED_HEADERS = frozenset({"upgrade", "trailer", "x-http-method-override"})
-_SINGLE_HEADERS = frozenset({"host", "content-type", "content-encoding", "content-length"})
+_SINGLE_HEADERS = frozenset({"host", "content-type", "content-encoding", "content-length", "transfer-encoding"})
 
 
 @functools.lru_cache(maxsize=64)
@@ -112,5 +114,5 @@ def _is_json(content_type: str) -> bool:
     return parameters.strip().lower().replace('"', "").replace(" ", "") in ("", "charset=utf-8")
 
 
-def _mcp_headers(request: Request) -> dict[str, str]:
-    return {name: value for name, value in request.headers if name.startswith("mcp-")}
+def _inspected_headers(request: Request) -> dict[str, str]:
+    return {name: value for name, value in request.headers if name.startswith("mcp-") or name == "host"}

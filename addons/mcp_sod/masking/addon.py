@@ -37,7 +37,7 @@ class Masking(Stage):
         if exchange.reply_kind != "events":
             return
         call, response = cast("Call", exchange.call), cast("http.Response", flow.response)
-        reply = _reply(exchange)
+        reply = _reply(exchange, response)
         others = (field for field in response.headers.fields if field[0] != b"content-length")
         framing = () if flow.request.is_http2 else ((b"transfer-encoding", b"chunked"),)
         response.headers.fields = (*others, *framing)
@@ -51,7 +51,7 @@ class Masking(Stage):
         response = cast("http.Response", flow.response)
         if response.stream:
             return
-        reply = _reply(exchange)
+        reply = _reply(exchange, response)
         exchange.reply = reply.facts
         raw, kind = response.raw_content or b"", exchange.reply_kind
         if kind is None:
@@ -71,8 +71,11 @@ class Masking(Stage):
         self.gate.seal(flow)
 
 
-def _reply(exchange: Exchange) -> Reply:
+def _reply(exchange: Exchange, response: http.Response) -> Reply:
     reader = masks_for(exchange.policy, exchange.roles or _NOBODY)
+    head = b"\n".join(value for _, value in response.headers.fields).decode("latin-1")
+    if reader.redacted(head) != head:
+        raise Withheld("A header of the upstream's reply holds something sensitive.")
     record = masks_for(exchange.policy, _NOBODY)
     depth = exchange.policy.gateway.limits.depth
     return Reply(cast("Call", exchange.call), reader, record, exchange.visible_tool, depth)

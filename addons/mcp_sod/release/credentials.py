@@ -1,21 +1,30 @@
 """What an upstream is sent: known headers only, and the gateway's own credential."""
 
 import os
+import re
 from pathlib import Path
 
 from mcp_sod.errors import Unavailable
 from mcp_sod.policy.model import Secret, Upstream
 from mcp_sod.policy.policy import Policy
 
-_FORWARDED = frozenset({
-    b"accept", b"accept-language", b"content-length", b"content-type", b"host", b"last-event-id", b"mcp-method",
-    b"mcp-name", b"mcp-protocol-version", b"mcp-session-id", b"traceparent", b"user-agent",
-})  # fmt: skip
+# Each in a form that carries nothing else, or inspected with the call (session id, host, and what the body repeats).
+_FORWARDED = {
+    b"accept": re.compile(rb"(?:(?:application/json|text/event-stream|\*/\*)(?:; ?q=[01](?:\.\d)?)?(?:, ?|$))+"),
+    b"content-type": re.compile(rb"(?i)application/json(?:; ?charset=\"?utf-8\"?)?"),
+    b"host": re.compile(rb"[\w.:\[\]-]{1,255}"),
+    b"mcp-method": re.compile(rb".+"),
+    b"mcp-name": re.compile(rb".+"),
+    b"mcp-protocol-version": re.compile(rb"\d{4}-\d\d-\d\d"),
+    b"mcp-session-id": re.compile(rb"[\x21-\x7e]{1,256}"),
+    b"traceparent": re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}"),
+}
 
 
-def forwarded(name: bytes) -> bool:
+def forwarded(name: bytes, value: bytes) -> bool:
     """Say whether a request's header goes on; `name` in lower case. Credentials and unknown ones do not."""
-    return name in _FORWARDED or name.startswith(b"mcp-param-")
+    form = _FORWARDED.get(name)
+    return name.startswith(b"mcp-param-") if form is None else form.fullmatch(value) is not None
 
 
 def own_headers(policy: Policy, upstream: Upstream) -> list[tuple[bytes, bytes]]:

@@ -25,6 +25,9 @@ _NAMED_BY: Final = {
     "resources/unsubscribe": "uri",
 }
 _READ_HERE: Final = frozenset({"name", "uri", "arguments", "_meta"})
+_METHOD = re.compile(r"[A-Za-z0-9_$./-]{1,128}")
+_CHECKED_HEADERS: Final = frozenset({"mcp-method", "mcp-name", "mcp-protocol-version"})  # they repeat the body
+_OF_THE_CONNECTION: Final = frozenset({"host", "mcp-session-id"})  # inspected, but no part of what is approved
 _TRACE_PARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _PLAIN_TOKEN = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
@@ -72,7 +75,7 @@ class Call:
         if isinstance(params, dict) and isinstance(meta := params.get("_meta"), dict):
             kept = {key: value for key, value in meta.items() if not _per_request(key, value)}
             params = {**params, "_meta": kept}
-        headers: list[Json] = [[name, text] for name, text in self.header_texts]
+        headers: list[Json] = [[name, text] for name, text in self.header_texts if name not in _OF_THE_CONNECTION]
         form = canonical([upstream, self.method, params, headers])
         return hashlib.sha256(form).hexdigest()
 
@@ -86,8 +89,8 @@ def _per_request(key: str, value: Json) -> bool:
 def read_call(headers: Mapping[str, str], body: bytes, max_depth: int) -> Call:
     """Return the one call in a POSTed body.
 
-    `headers`: the `mcp-*` headers, names in lower case, each given once. Raises Malformed, or Mismatch when the
-    headers say something else than the body.
+    `headers`: Host and the `mcp-*` headers, names in lower case, each given once. Raises Malformed, or Mismatch when
+    the headers say something else than the body.
     """
     message = parse(body, max_depth)
     if isinstance(message, list):
@@ -104,10 +107,12 @@ def read_call(headers: Mapping[str, str], body: bytes, max_depth: int) -> Call:
         raise Malformed("A key of the params differs from one of MCP's in case alone.")
     if "id" in message and not _is_id(message["id"]):
         raise Malformed("The id must be a short string, or an integer that a double holds exactly.")
+    if _METHOD.fullmatch(method) is None or (method not in _NAMED_BY and method.casefold() in _NAMED_BY):
+        raise Malformed("The method is not written as MCP writes it.")
     name = _name(method, params)
     version = _agreed_version(headers, params)
     _headers_agree(headers, method, name)
-    texts = tuple((key, _decoded(value)) for key, value in headers.items() if key.startswith("mcp-param-"))
+    texts = tuple((key, _decoded(value)) for key, value in headers.items() if key not in _CHECKED_HEADERS)
     request_id = message.get("id")
     assert request_id is None or isinstance(request_id, int | str)
     return Call(message, method, request_id, name, version, texts)

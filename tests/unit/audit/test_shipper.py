@@ -71,6 +71,16 @@ async def test_ships_by_itself(tmp_path: Path) -> None:
     assert verify(store, journal.public_key.read_text()).ok
 
 
+async def test_a_store_that_was_not_asked_counts_as_away(tmp_path: Path) -> None:
+    """Until the store has answered for the first time `failing` says so: no call goes through on a mere hope."""
+    journal = open_journal(tmp_path)
+    shipper = Shipper(journal, Moody(tmp_path / "store"))
+    unasked = shipper.failing
+    await shipper.check()
+    assert (unasked, shipper.failing) == ("The store has not answered yet.", None)
+    await journal.close()
+
+
 async def test_a_large_segment_does_not_wait(tmp_path: Path) -> None:
     """A batch goes when it is large enough, long before its time."""
     journal, store = open_journal(tmp_path), Moody(tmp_path / "store")

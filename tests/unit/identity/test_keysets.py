@@ -125,6 +125,7 @@ async def test_unknown_ids_do_not_hammer_the_issuer(issuer: Issuer, tmp_path: Pa
         await asyncio.gather(*(keys.key(issuer.keys[0].kid) for _ in range(5)))
         assert len(issuer.fetched) == 1
         for _ in range(3):
+            clock.now += 1
             await asyncio.gather(*(refused(keys, f"made-up-{n}") for n in range(5)))
         assert len(issuer.fetched) == 1
         clock.now += PATIENCE

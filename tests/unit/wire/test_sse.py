@@ -40,6 +40,7 @@ def test_where_a_stream_is_cut_does_not_matter(stream: bytes, cuts: list[int], l
     """Cut anywhere, inside a character or a CRLF too, a stream gives the events that it gives as a whole."""
     at = sorted({0, *cuts, len(stream)})
     chunks = [b"", *(stream[start:end] for start, end in itertools.pairwise(at)), b""]
+    chunks = [piece for chunk in chunks for piece in (chunk, b"")]
     assert b"".join(chunks) == stream
     assert read(chunks, limit) == read([stream], limit)
 
