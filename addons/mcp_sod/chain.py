@@ -12,7 +12,7 @@ from mitmproxy.hooks import Hook, UpdateHook
 from mcp_sod.approval.addon import Approval
 from mcp_sod.audit.addon import Audit
 from mcp_sod.discretion import Discretion, Lossy
-from mcp_sod.errors import SodError
+from mcp_sod.errors import SodError, StartError
 from mcp_sod.gate import Gate
 from mcp_sod.identity.addon import Identity
 from mcp_sod.intake.addon import Intake
@@ -66,7 +66,6 @@ class Chain:
     def load(self, loader: Loader) -> None:
         """Put everything in place; a fault is logged, which ends mitmdump at its start, and keeps the gate shut."""
         loader.add_option("sod_policy", str, "", "The folder with the policy (default: the bundled policies).")
-        ctx.master.options.process_deferred()
         gate: Gate = ctx.master.addons.get(Gate.name) or _install()  # type: ignore[no-untyped-call]
         if isinstance(gate.runtime, Runtime):
             self.addons = stages(gate, gate.runtime)
@@ -133,12 +132,24 @@ def _settle_chain() -> None:
 
 def _opened() -> Runtime | None:
     try:
-        runtime = open_runtime(policy_folder(ctx.options.sod_policy))
+        runtime = open_runtime(policy_folder(_given()))
         _settle_options(runtime.policy.gateway.limits.body)
     except SodError as error:
         logger.error("The gateway cannot start.\n%s", error)  # noqa: TRY400 (the sentence says what to do)
         return None
     return runtime
+
+
+def _given() -> str:
+    """Return `sod_policy`, which mitmproxy reads only now; an error in it would leave mitmproxy running without us."""
+    options = ctx.master.options
+    try:
+        options.process_deferred()
+    except OptionsError as error:
+        options.deferred.clear()
+        raise StartError(f"mitmproxy's options cannot be read: {error}.", hint="Give each --set once.") from None
+    given: str = ctx.options.sod_policy
+    return given
 
 
 def _settle_options(limit: int) -> None:

@@ -13,13 +13,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
-from mitmproxy import http, tcp, udp
+from mitmproxy import flow, http
 from mitmproxy.proxy import server_hooks
 from mitmproxy.utils import asyncio_utils
 
-from mcp_sod.errors import AuditError, Refusal, SodError, Unauthenticated, Unavailable, Unlisted, Withheld
+from mcp_sod.answer import answer
+from mcp_sod.errors import AuditError, Refusal, SodError, Unavailable, Unlisted, Withheld
 from mcp_sod.exchange import Exchange, Request, Runtime
-from mcp_sod.wire.mcp import refusal_body
 
 logger = logging.getLogger("mcp_sod")
 
@@ -110,7 +110,7 @@ class Gate:
         """
         passage, exchange = self.passage(flow), self.exchange(flow)
         passage.finished = True
-        flow.response = passage.answer = _answer(exchange, refusal)
+        flow.response = passage.answer = http.Response.make(*answer(exchange, refusal))
         if head:  # the upstream's body is still to come, and mitmproxy will put it into flow.response
             passage.answer = flow.response.copy()
             flow.response.stream = swallow = _instead(passage)
@@ -206,17 +206,11 @@ class Gate:
 
     # what is not HTTP is not understood
 
-    def tcp_start(self, flow: tcp.TCPFlow) -> None:
-        """Refuse raw TCP."""
+    def tcp_start(self, flow: flow.Flow) -> None:
+        """Refuse raw bytes and WebSockets."""
         flow.kill()  # type: ignore[no-untyped-call]  # mitmproxy's
 
-    def udp_start(self, flow: udp.UDPFlow) -> None:
-        """Refuse raw UDP."""
-        flow.kill()  # type: ignore[no-untyped-call]  # mitmproxy's
-
-    def websocket_start(self, flow: http.HTTPFlow) -> None:
-        """Refuse WebSockets."""
-        flow.kill()  # type: ignore[no-untyped-call]  # mitmproxy's
+    udp_start = websocket_start = tcp_start
 
     async def _broken(self, flow: http.HTTPFlow, reason: str) -> None:
         """Record an exchange that ended without the outcome that its stages would have recorded."""
@@ -299,13 +293,3 @@ def _closed() -> http.Response:
 
 
 _DOOR = _closed()  # on every flow at first; making one anew costs more than most stages
-
-
-def _answer(exchange: Exchange, refusal: Refusal) -> http.Response:
-    call = exchange.call
-    in_band = refusal.in_band and call is not None and call.is_request
-    headers = {"content-type": "application/json", "cache-control": "no-store"}
-    if isinstance(refusal, Unauthenticated):
-        headers["www-authenticate"] = f'Bearer realm="{exchange.policy.gateway.name}"{refusal.challenge}'
-    body = refusal_body(call, refusal, exchange.reference, exchange.ticket)
-    return http.Response.make(200 if in_band else refusal.status, body, headers)
