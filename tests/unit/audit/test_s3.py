@@ -49,10 +49,10 @@ def test_a_put_carries_checksums_and_no_retention(stub: Stubber) -> None:
 @pytest.mark.parametrize("offset", [timedelta(minutes=6), timedelta(minutes=-6), timedelta(days=400)])
 def test_clocks_that_disagree_are_told(stub: Stubber, offset: timedelta) -> None:
     """A server whose Date is more than five minutes away is an AuditError; four minutes are not."""
-    answer_put(stub, date=format_datetime(NOW + offset))
+    answer_put(stub, date=format_datetime(datetime.now(UTC) + offset))
     with pytest.raises(AuditError, match=r"clocks .* differ by"):
         store(stub).put("k", b"x")
-    answer_put(stub, date=format_datetime(NOW + timedelta(minutes=4)))
+    answer_put(stub, date=format_datetime(datetime.now(UTC) + timedelta(minutes=4)))
     store(stub).put("k", b"x")
 
 
