@@ -8,15 +8,29 @@ class SodError(Exception):
 
     code: ClassVar[str] = "internal"
 
-    def __init__(self, sentence: str, *, hint: str = "") -> None:
-        """Keep the sentence (what and where, never a token or a payload) and the hint (what to do next)."""
+    def __init__(self, sentence: str, *, hint: str = "", operator: str = "") -> None:
+        """Keep the sentence (what and where, never a token or a payload) and the hint (what to do next).
+
+        `operator`: what log and record say beyond that, such as a path, which is no caller's business.
+        """
         super().__init__(sentence)
         self.sentence = sentence
         self.hint = hint
+        self.operator = operator
+
+    @property
+    def told(self) -> str:
+        """The sentence with what the operator needs to know; for log and record."""
+        return f"{self.sentence} {self.operator}".rstrip()
+
+    @property
+    def for_caller(self) -> str:
+        """The sentence and the hint."""
+        return f"{self.sentence} {self.hint}".rstrip()
 
     def __str__(self) -> str:
-        """Return the sentence, and the hint if there is one."""
-        return f"{self.sentence} {self.hint}".rstrip()
+        """Return all of it."""
+        return f"{self.told} {self.hint}".rstrip()
 
 
 class PolicyError(SodError):

@@ -170,6 +170,7 @@ class Exchange:
     recorded: bool = False  # its intent is durable
     reply_kind: ReplyKind | None = None
     shown: str = ""  # the call as approvers and records may see it: masked
+    shown_whole: bool = False
     reply: Callable[[], Mapping[str, object]] = dict  # gives what the outcome record says of the reply
 
     @property

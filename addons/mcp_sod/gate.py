@@ -117,13 +117,13 @@ class Gate:
             self.seal(flow, swallow)
         facts = exchange.facts() | {
             "code": refusal.code,
-            "reason": refusal.sentence,
+            "reason": refusal.told,
             "status": flow.response.status_code,
         }
         if refusal.event == "rejected":
             facts["peer"] = exchange.request.peer
         await self._note(refusal.event, **facts)
-        logger.info("%s %s: %s", refusal.event, exchange.reference, refusal.sentence)
+        logger.info("%s %s: %s", refusal.event, exchange.reference, refusal.told)
 
     # requests
 

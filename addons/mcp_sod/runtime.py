@@ -66,6 +66,8 @@ class Runtime:
             raise
         except AuditError as error:  # the store is away for now: `obstacle` will say so
             logger.warning("%s", error)
+        if not self.policy.document.identity:
+            logger.warning("Every call is refused until %s names an identity provider.", self.policy.identity_file)
         await self.journal.write(
             "started", policy=self.policy.digest, version=__version__, store=self.policy.audit.store
         )

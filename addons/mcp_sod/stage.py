@@ -65,7 +65,7 @@ async def _guarded[S: Stage](stage: S, step: Step[S], flow: Flow, passage: Passa
     except Refusal as refusal:
         await stage.gate.refuse(flow, refusal, head=head)
     except SodError as error:
-        await stage.gate.refuse(flow, Unavailable(error.sentence, hint=error.hint), head=head)
+        await stage.gate.refuse(flow, Unavailable(error.sentence, hint=error.hint, operator=error.operator), head=head)
     except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 (the chain's edge: everything unforeseen denies)
         where = traceback.extract_tb(error.__traceback__)[-1]
         logger.error("%s failed: %s at %s:%s", stage.name, type(error).__name__, where.filename, where.lineno)  # noqa: TRY400

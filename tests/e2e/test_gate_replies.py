@@ -214,5 +214,3 @@ def test_a_raw_viewer_is_told_apart_by_role_alone(scene: Scene, name: str) -> No
     reply = scene.call(reply=WITHHELD_REPLIES[name], groups=STEWARD)
     only_sensitive = name == "an image" or ("that is a secret" in name and "event type" not in name)
     assert ("withheld" in reply.text) == (not only_sensitive)
-
-

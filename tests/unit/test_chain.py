@@ -248,6 +248,19 @@ async def test_refusals_are_answered_and_recorded(
     assert SECRET not in json.dumps(chain.house.journal.records)
 
 
+@pytest.mark.parametrize(
+    ("more", "code"),
+    [({"pad": "x" * 60_000}, "held"), ({"pad": "x" * 70_000}, "denied"), ({SECRET: 1}, "denied")],
+    ids=["as much as can be shown", "more than can be shown", "a secret as a name"],
+)
+async def test_what_an_approver_cannot_see_is_not_held(chain: Chain, more: dict[str, object], code: str) -> None:
+    """A vote binds the whole call, so a risky call that cannot be shown whole is refused, not offered."""
+    flow = chain.flow(sql=SECRET, **more)
+    assert not await chain.ask(flow)
+    assert chain.house.journal.records[-1]["code"] == code
+    assert len(await chain.house.desk.newest("pending", 2)) == (code == "held")
+
+
 async def voted(chain: Chain, flow: http.HTTPFlow, decision: Literal["approve", "deny"]) -> None:
     """Holds the call until its patience ends, then has bob vote on its ticket."""
     assert not await chain.ask(flow)
@@ -335,12 +348,14 @@ async def test_a_broken_journal_refuses(chain: Chain) -> None:
 
 
 async def test_an_unreachable_store_refuses_where_the_policy_says_so(chain: Chain) -> None:
-    """While the gateway's records cannot reach the store, calls are refused with the reason."""
+    """While records cannot reach the store, calls are refused; why is on record, and no business of the caller's."""
     chain.house.trouble = "the bucket is gone"
     flow = chain.flow()
     assert not await chain.ask(flow)
     assert flow.response
-    assert b"the bucket is gone" in (flow.response.raw_content or b"")
+    assert b"The audit store takes no records" in (flow.response.raw_content or b"")
+    assert b"bucket" not in (flow.response.raw_content or b"")
+    assert "the bucket is gone" in str(chain.house.journal.records[-1]["reason"])
     chain.house.trouble = None
     assert await chain.ask(chain.flow())
 

@@ -31,6 +31,11 @@ class Approval(Stage):
             return
         if not call.is_request:
             raise Denied("A notification cannot wait for approval.", hint="Leave out what the policy calls risky.")
+        if not exchange.shown_whole:
+            raise Denied(
+                "This call needs approval, but it cannot be shown whole to an approver.",
+                hint="Send less text in one call, and no secret as a name.",
+            )
         ticket = await self._desk.ticket_for(exchange, hold)
         exchange.ticket = ticket.id
         ticket = await self._desk.wait(ticket, exchange.policy.gateway.limits.hold)

@@ -28,7 +28,7 @@ class Audit(Stage):
             )
         obstacle = self._obstacle()
         if obstacle is not None:
-            raise Unavailable(f"The audit store cannot take records: {obstacle}", hint="Try again later.")
+            raise Unavailable("The audit store takes no records for now.", hint="Try again later.", operator=obstacle)
         await self._write("forwarded", **exchange.facts(), request=exchange.shown)
         exchange.recorded = True
 
@@ -43,5 +43,5 @@ class Audit(Stage):
         try:
             await self._journal.write(event, **facts)
         except AuditError as error:
-            sentence = f"No record could be written, so nothing goes through: {error.sentence}"
-            raise Unavailable(sentence, hint=error.hint) from None
+            sentence = "No record could be written, so nothing goes through."
+            raise Unavailable(sentence, hint=error.hint, operator=error.sentence) from None

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from mcp_sod.approval.desk import Desk
 from mcp_sod.approval.tickets import Ticket, Vote
 from mcp_sod.approval.voting import Ballot, Voter
-from mcp_sod.errors import Denied, Refusal, SodError, TicketError, Unauthenticated, Unavailable
+from mcp_sod.errors import AuditError, Denied, Refusal, SodError, TicketError, Unauthenticated, Unavailable
 from mcp_sod.exchange import Journal, Principal
 from mcp_sod.policy.policy import Policy
 from mcp_sod.roles.duties import roles_of
@@ -142,7 +142,7 @@ async def _failed(_request: Request, error: Exception) -> JSONResponse:
             headers["www-authenticate"] = f'Bearer realm="mcp-sod console"{error.challenge}'
         case Denied():
             status = 403
-        case Unavailable():
+        case Unavailable() | AuditError():
             status = 503
         case TicketError():
             status = 404 if error.sentence == "There is no such ticket." else 409

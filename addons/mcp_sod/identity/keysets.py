@@ -36,7 +36,7 @@ class KeySet:
         if now - self._fetched > FRESH or kid not in self._known:
             await self._refresh(now)
         if self._clock() - self._fetched > USABLE:
-            raise Unavailable("The identity provider's keys cannot be had.", hint=f"Check {self._source()}.")
+            raise Unavailable("The identity provider's keys cannot be had.", operator=f"Check {self._source()}.")
         found = self._known.get(kid)
         if found is None:
             raise Unauthenticated("The token is signed with a key that its issuer does not publish.")

@@ -36,8 +36,8 @@ class Verifier:
     async def principal(self, authorization: list[str]) -> Principal:
         """Return who the `Authorization` values (exactly one, `Bearer`) speak for; raises Unauthenticated."""
         if not self._issuers:
-            raise Unavailable("No identity provider is configured, so every call is refused.",
-                              hint=f"Fill in identity: in {self._where}.")  # fmt: skip
+            hint = f"Fill in identity: in {self._where.name}."
+            raise Unavailable("No identity provider is configured, so every call is refused.", hint=hint)
         token = bearer(authorization)
         mark = hashlib.sha256(token.encode()).digest()
         seen = self._seen.get(mark)

@@ -95,6 +95,8 @@ def _inspect(exchange: Exchange) -> None:
     message = MaskedMessage(masks_for(exchange.policy, _NOBODY))
     try:
         body = exchange.request.body.decode()
-        exchange.shown = message.text(body, call.message, found, suspects)[:KEPT]
+        shown = message.text(body, call.message, found, suspects)
+        exchange.shown_whole = len(shown) <= KEPT
+        exchange.shown = shown if exchange.shown_whole else f"{shown[:KEPT]} [cut: {len(shown) - KEPT} more characters]"
     except SodError as error:
         exchange.shown = f"[not shown: {error.sentence}]"

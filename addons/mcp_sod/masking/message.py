@@ -51,7 +51,7 @@ class MaskedMessage:
         if not (suspects or _worth_a_walk(self.masks, found)):
             return text
         if any(suspect.found_in(key) for suspect in suspects for _, key in found.keys):
-            raise Withheld("The reply holds something sensitive in a place that cannot be masked (a key).")
+            raise Withheld("Something sensitive stands in a place that cannot be masked (a key).")
         walk = _Walk(self, suspects, depth)
         walk.value((), value)
         return splice(text, walk.changes) if walk.changes else text

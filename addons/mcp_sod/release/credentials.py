@@ -42,7 +42,9 @@ def _secret(base: Path, secret: Secret) -> str:
         assert secret.file is not None
         found, where = _read(base / secret.file), f"the file {base / secret.file}"
     if not found or not found.isascii() or not found.isprintable():
-        raise Unavailable("The gateway's own credential for this upstream is missing.", hint=f"Put it into {where}.")
+        raise Unavailable(
+            "The gateway's own credential for this upstream is missing.", operator=f"Put it into {where}."
+        )
     return found
 
 

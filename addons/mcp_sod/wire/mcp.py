@@ -169,7 +169,7 @@ def _decoded(value: str) -> str:
 def refusal_body(call: Call | None, refusal: Refusal, reference: str, ticket: str | None) -> bytes:
     """Return the JSON that tells the caller of a refusal, in the shape that the call's sender parses."""
     facts = {"code": refusal.code, "reference": reference} | ({"ticket": ticket} if ticket else {})
-    sentence = f"{refusal} (reference {reference})"
+    sentence = f"{refusal.for_caller} (reference {reference})"
     answer: dict[str, object] = {"jsonrpc": "2.0", "id": call.request_id if call else None}
     if refusal.in_band and call is not None and call.tool is not None:
         answer["result"] = {

@@ -42,7 +42,7 @@ def answer_put(stub: Stubber, **headers: str) -> None:
 
 def test_a_put_carries_checksums_and_no_retention(stub: Stubber) -> None:
     """The bucket's default locks; a put asks for nothing that a put-only writer may not ask for."""
-    answer_put(stub, date=format_datetime(NOW))
+    answer_put(stub, date=format_datetime(datetime.now(UTC)))
     store(stub).put("k", b"x")
 
 
