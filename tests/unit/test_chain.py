@@ -253,7 +253,7 @@ async def test_refusals_are_answered_and_recorded(
     [({"pad": "x" * 60_000}, "held"), ({"pad": "x" * 70_000}, "denied"), ({SECRET: 1}, "denied")],
     ids=["as much as can be shown", "more than can be shown", "a secret as a name"],
 )
-async def test_what_an_approver_cannot_see_is_not_held(chain: Chain, more: dict[str, object], code: str) -> None:
+async def test_what_an_approver_cannot_see_is_not_held(chain: Chain, more: dict[str, Any], code: str) -> None:
     """A vote binds the whole call, so a risky call that cannot be shown whole is refused, not offered."""
     flow = chain.flow(sql=SECRET, **more)
     assert not await chain.ask(flow)
