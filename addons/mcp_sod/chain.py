@@ -8,10 +8,11 @@ from mitmproxy import ctx
 from mitmproxy.addonmanager import Loader, safecall
 from mitmproxy.exceptions import AddonHalt, OptionsError
 from mitmproxy.hooks import Hook, UpdateHook
+from mitmproxy.proxy.layers.http import _http1, _http2, _http3
 
 from mcp_sod.approval.addon import Approval
 from mcp_sod.audit.addon import Audit
-from mcp_sod.discretion import Discretion, Lossy
+from mcp_sod.discretion import Discretion, Lossy, error_page
 from mcp_sod.errors import SodError, StartError
 from mcp_sod.gate import Gate
 from mcp_sod.identity.addon import Identity
@@ -99,6 +100,8 @@ def _install() -> Gate:
     manager.trigger_event = _ask_everyone  # type: ignore[method-assign]
     for handler in logging.getLogger().handlers:
         handler.addFilter(Discretion())
+    for protocol in (_http1, _http2, _http3):
+        vars(protocol)["format_error"] = error_page
     terminal = manager.get("termlog").logger  # type: ignore[no-untyped-call]
     terminal.file = Lossy(terminal.file)
     gate = Gate(_opened(), settled=_settle_chain)

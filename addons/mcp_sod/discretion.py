@@ -1,4 +1,4 @@
-"""Keeps payloads out of mitmproxy's own log lines: what they quote is cut, and so is every traceback.
+"""Keeps payloads out of mitmproxy's own log lines and error pages: what they quote is cut, and so are tracebacks.
 
 It also keeps a log that cannot be written from ending the gateway.
 """
@@ -35,6 +35,11 @@ class Discretion(logging.Filter):
             record.msg, record.args = _cut(message, record), ()
         record.exc_info = record.exc_text = None
         return True
+
+
+def error_page(status: int, _message: str) -> bytes:
+    """Return the body of mitmproxy's own error answers, in place of one that repeats the bytes it could not read."""
+    return f"{status}: the gateway could not pass this message on. Its log and its records say more.\n".encode()
 
 
 class Lossy:

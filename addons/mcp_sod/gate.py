@@ -25,9 +25,6 @@ logger = logging.getLogger("mcp_sod")
 
 type Flow = http.HTTPFlow
 
-# Beginnings of mitmproxy's own sentences about an upstream; any other may quote what the upstream sent.
-_OWN_ERRORS = ("[Errno", "Multiple exceptions", "server closed connection", "Response body exceeds")
-
 
 @dataclass(slots=True)
 class Passage:
@@ -162,6 +159,8 @@ class Gate:
         address = data.server.address
         if address is None or not self._listed(address[0], address[1]):
             data.server.error = "Not an upstream of this gateway."
+        else:
+            data.server.sni = address[0]  # mitmproxy would verify the upstream as whatever name the client chose
 
     # replies
 
@@ -195,8 +194,6 @@ class Gate:
     async def error(self, flow: http.HTTPFlow) -> None:
         """Record a request that ended, by itself or by its sender, before it had an outcome."""
         passage, message = self.passage(flow), flow.error.msg if flow.error else ""
-        if passage.sent and flow.killable and not message.startswith(_OWN_ERRORS):
-            flow.kill()  # type: ignore[no-untyped-call]  # mitmproxy's error page would quote the upstream's bytes
         if passage.finished or self.runtime is None:
             return
         too_large = "body_size_limit" in message

@@ -1,5 +1,6 @@
 """Approval on the flow."""
 
+import time
 from typing import cast
 
 from mitmproxy import http
@@ -7,7 +8,7 @@ from mitmproxy import http
 from mcp_sod.approval.desk import Desk
 from mcp_sod.approval.tickets import Ticket
 from mcp_sod.errors import Denied, Held
-from mcp_sod.exchange import Allow, Exchange, Hold
+from mcp_sod.exchange import Allow, Exchange, Hold, Principal
 from mcp_sod.gate import Gate
 from mcp_sod.stage import Stage, on_request
 from mcp_sod.wire.mcp import Call
@@ -41,6 +42,8 @@ class Approval(Stage):
         ticket = await self._desk.wait(ticket, exchange.policy.gateway.limits.hold)
         if ticket.state == "approved" and not flow.client_conn.connected:
             raise Held("The caller has left.", hint="Its approval is kept for when it comes back.")
+        if cast("Principal", exchange.principal).expires <= time.time():
+            raise Denied("Your token expired while the call waited.", hint="Send the same call with a new token.")
         await self._decide(ticket, exchange)
 
     async def _decide(self, ticket: Ticket, exchange: Exchange) -> None:

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 import uvicorn
 from fastapi import FastAPI
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from mcp_sod.errors import StartError
 
@@ -26,13 +28,34 @@ def claim(host: str, port: int) -> socket.socket:
     return claimed
 
 
+MAX_BODY = 16 * 1024  # bytes: a vote with its reason
+
+
+class Small:
+    """An ASGI application that refuses bodies of more than a vote's size, before anything reads them."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        """`app` gets the requests that are small."""
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Ask the application, or answer 413; a body whose length is not stated counts as too large."""
+        headers = dict(scope.get("headers", ()))
+        length = headers.get(b"content-length", b"0")
+        if b"transfer-encoding" in headers or not length.isdigit() or int(length) > MAX_BODY:
+            refusal = JSONResponse({"code": "too-large", "error": "A vote is shorter than that.", "hint": ""}, 413)
+            await refusal(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+
 class Server(uvicorn.Server):
     """A uvicorn that leaves the process's signals to mitmproxy."""
 
     def __init__(self, app: FastAPI, claimed: socket.socket) -> None:
         """Serve the application on a socket that is bound already."""
         super().__init__(
-            uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=1)
+            uvicorn.Config(Small(app), log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=1)
         )
         self._claimed = claimed
 

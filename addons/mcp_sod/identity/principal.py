@@ -1,11 +1,11 @@
 """From a verified token's claims to a Principal."""
 
-import unicodedata
 from collections.abc import Iterator, Mapping
 
 from mcp_sod.errors import Unauthenticated
 from mcp_sod.exchange import Principal
 from mcp_sod.policy.model import Issuer
+from mcp_sod.policy.patterns import plain_form
 
 type Claims = Mapping[str, object]
 
@@ -56,8 +56,8 @@ def _texts(claims: Claims, path: str) -> list[str]:
 
 
 def _key(value: str) -> str:
-    """Return a form in which two spellings of one address or number are equal."""
-    return unicodedata.normalize("NFKC", value).strip().casefold()
+    """Return a form in which two spellings of one address or number are equal, invisible characters or not."""
+    return plain_form(value).strip().casefold()
 
 
 def _person(claims: Claims, issuer: Issuer) -> Iterator[str]:
@@ -74,7 +74,7 @@ def _unverified(claims: Claims, issuer: Issuer) -> Iterator[str]:
 
 
 def _is_unverified(claims: Claims) -> bool:
-    return claims.get("email_verified") in (False, "false")
+    return claims.get("email_verified", True) not in (True, "true")
 
 
 def _is_machine(claims: Claims, issuer: Issuer) -> bool:

@@ -35,8 +35,8 @@ def reply_kind(status: int, fields: list[tuple[bytes, bytes]]) -> ReplyKind:
 
     `fields`: its headers, names in lower case.
     """
-    if status < 200:
-        raise Withheld("The upstream wanted to switch protocols.")
+    if not 200 <= status <= 599:
+        raise Withheld("The upstream answered with a status that MCP does not use.")
     if any(value.strip().lower() != b"identity" for name, value in fields if name == b"content-encoding"):
         raise Withheld("The upstream compressed its reply although it was asked not to.")
     kinds = [value for name, value in fields if name == b"content-type"]

@@ -81,8 +81,12 @@ def _reply(exchange: Exchange, response: http.Response) -> Reply:
     return Reply(cast("Call", exchange.call), reader, record, exchange.visible_tool, depth)
 
 
-@functools.lru_cache(maxsize=1024)
 def _redacted(policy: Policy, text: str) -> str:
+    return _short_redacted(policy, text) if len(text) <= 256 else masks_for(policy, _NOBODY).redacted(text)
+
+
+@functools.lru_cache(maxsize=1024)
+def _short_redacted(policy: Policy, text: str) -> str:
     return masks_for(policy, _NOBODY).redacted(text)
 
 

@@ -104,6 +104,12 @@ def _compile(mask: Mask, policy: Policy) -> CompiledMask:
     return CompiledMask(
         name=mask.id,
         detectors=policy.mask_detectors(mask),
-        field=functools.lru_cache(maxsize=4096)(globs(mask.fields, fold=True)),
+        field=_short(globs(mask.fields, fold=True)),
         raw_for=frozenset(mask.raw_for),
     )
+
+
+def _short(test: Callable[[str], bool]) -> Callable[[str], bool]:
+    """Return the test, which remembers its answers, but for names so long that remembering them costs memory."""
+    known = functools.lru_cache(maxsize=4096)(test)
+    return lambda name: known(name) if len(name) <= 128 else test(name)

@@ -49,6 +49,8 @@ class Reply:
 
     def event(self, event: Event) -> bytes:
         """Return the bytes of a masked event; raises Withheld."""
+        if event.event_id and self._reader.redacted(event.event_id) != event.event_id:
+            raise Withheld("An event's id holds something sensitive; a client needs it as it is.")
         if not event.data:
             return self._delivered(event.encode())
         try:

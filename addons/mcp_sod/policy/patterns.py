@@ -27,6 +27,26 @@ _INVISIBLE = dict.fromkeys([
     *range(0x202A, 0x202F), *range(0x2060, 0x2070), 0x3164, *range(0xFE00, 0xFE10), 0xFEFF, 0xFFA0,
     *range(0xFFF0, 0xFFF9), *range(0x1BCA0, 0x1BCA4), *range(0x1D173, 0x1D17B), *range(0xE0000, 0xE1000),
 ])  # fmt: skip
+_WHITE = [
+    0xB,
+    0xC,
+    *range(0x1C, 0x20),
+    0x85,
+    0xA0,
+    0x1680,
+    *range(0x2000, 0x200B),
+    0x2028,
+    0x2029,
+    0x202F,
+    0x205F,
+    0x3000,
+]
+_CONTROLS = [*range(9), *range(0xE, 0x1C), *range(0x7F, 0xA0)]
+_SPACES = dict.fromkeys([*_WHITE, *_CONTROLS], " ")  # RE2's \s knows few of them; SQL's and others' parsers know more
+_ODD_ASCII = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+_MARKS = regex.compile(r"\p{M}{31}")
+_EXPANDING = "\ufdfa\ufdfb"  # of which NFKC makes eighteen and eight characters; of any other, six at most
+_MOST_EXPANDING = 1_000
 # Where a pattern speaks of the text's two ends, or takes flags back, searching joined texts could miss a match.
 _UNJOINABLE = re.compile(r"\\[AzZCQ]|\(\?[a-zA-Z]*-")
 
@@ -124,10 +144,20 @@ def detector(name: str, pattern: str | None, keywords: Iterable[str] = (), group
 
 
 def plain_form(text: str) -> str:
-    """Return the text in NFKC without invisible characters: what a person or a model would read."""
+    """Return the text as a person, a model or a parser reads it.
+
+    In NFKC, without invisible characters, every white space and control a plain space (but for tab and line ends).
+    Raises Unavailable for text made to make normalising it slow: sorting a run of combining marks takes quadratic
+    time (hence the limit of UAX #15's Stream-Safe Format), and some characters become eighteen.
+    """
     if text.isascii():
-        return text
-    return unicodedata.normalize("NFKC", text.translate(_INVISIBLE))
+        return text.translate(_SPACES) if _ODD_ASCII.search(text) else text
+    visible = text.translate(_INVISIBLE)
+    if _MARKS.search(visible) is not None:
+        raise Unavailable("The text holds more combining marks in a row than any writing has.")
+    if sum(map(visible.count, _EXPANDING)) > _MOST_EXPANDING:
+        raise Unavailable("The text holds too many characters that stand for whole phrases.")
+    return unicodedata.normalize("NFKC", visible).translate(_SPACES)
 
 
 def globs(patterns: Iterable[str], *, fold: bool = False) -> Callable[[str], bool]:

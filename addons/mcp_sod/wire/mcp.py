@@ -17,6 +17,7 @@ from mcp_sod.wire.strict_json import Json, Path, Texts, canonical, dumps, parse,
 
 STATELESS_SINCE: Final = "2026-07-28"
 _VERSION_KEY: Final = "io.modelcontextprotocol/protocolVersion"
+MAX_NAME: Final = 2048  # characters; a URI may be long
 _NAMED_BY: Final = {
     "tools/call": "name",
     "prompts/get": "name",
@@ -129,8 +130,8 @@ def _name(method: str, params: dict[str, Json]) -> str | None:
     if key is None:
         return None
     name = params.get(key)
-    if not isinstance(name, str) or not name:
-        raise Malformed(f"A {method} names its target in params.{key}.")
+    if not isinstance(name, str) or not 0 < len(name) <= MAX_NAME:
+        raise Malformed(f"A {method} names its target in params.{key}, in at most {MAX_NAME} characters.")
     if method == "tools/call" and not isinstance(params.get("arguments", {}), dict):
         raise Malformed("The arguments of a tools/call are an object.")
     return name

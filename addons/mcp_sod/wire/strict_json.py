@@ -15,6 +15,9 @@ type Json = None | bool | int | Decimal | str | list[Json] | dict[str, Json]
 type Path = tuple[str | int, ...]
 
 MAX_DEPTH = 64
+# A few bytes make a value, and each value costs time on the one event loop: these bound it to some tenths of a second.
+MAX_CONTAINERS = 200_000
+MAX_COMMAS = 500_000
 _SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
@@ -33,6 +36,9 @@ def parse(raw: bytes, max_depth: int = MAX_DEPTH) -> Json:
 
 def parse_text(text: str, max_depth: int = MAX_DEPTH) -> Json:
     """Return the value of a JSON text, as `parse` does for bytes."""
+    containers = text.count("[") + text.count("{")
+    if containers > MAX_CONTAINERS or text.count(",") > MAX_COMMAS:
+        raise Malformed("The message holds more values than are read here.", hint="Send less at once.")
     try:
         value: Json = _DECODER.decode(text)
     except RecursionError:
@@ -42,7 +48,7 @@ def parse_text(text: str, max_depth: int = MAX_DEPTH) -> Json:
         why = str(error) if isinstance(error, _NotStrict) else "it does not parse"
         raise Malformed(f"The message is not strict JSON: {why}.") from None
     # A value cannot be nested deeper than it has brackets; most messages need no walk.
-    if text.count("[") + text.count("{") > max_depth and _deeper_than(value, max_depth):
+    if containers > max_depth and _deeper_than(value, max_depth):
         raise _too_deep(max_depth)
     if _SURROGATE_ESCAPE.search(text) is not None:
         _no_lone_surrogates(value)

@@ -309,3 +309,28 @@ def test_a_sweep_of_nothing_suspects_nobody() -> None:
 def test_globs_match_whole_names(patterns: list[str], name: str, fold: bool, matches: bool) -> None:
     """A shell pattern matches the whole name or nothing; no pattern matches no name."""
     assert globs(patterns, fold=fold)(name) is matches
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("a" + "\u0315" * 24_000 + "\u0300" * 24_000, "combining marks"),
+        ("a" + "\u0315\u200b" * 24_000 + "\u0300" * 24_000, "combining marks"),
+        ("\ufdfa" * 100_000, "phrases"),
+    ],
+    ids=["marks to be sorted", "marks with nothing visible between", "phrases"],
+)
+def test_text_that_is_slow_to_normalise_is_refused_quickly(text: str, why: str) -> None:
+    """Normalising takes quadratic time over marks: such text is refused before it holds anybody up; writing is not."""
+    began = time.monotonic()
+    with pytest.raises(Unavailable, match=why):
+        plain_form(text)
+    assert time.monotonic() - began < 0.5
+    assert plain_form("Z\u0351\u0352a\u0300lgo \ufdfa")
+
+
+@pytest.mark.parametrize("white", "\x0b\x0c\x1c\x1f\x85\u00a0\u1680\u2003\u2028\u3000\x00\x7f")
+def test_whatever_a_parser_takes_for_a_space_is_one(white: str) -> None:
+    """White space and controls that RE2 does not call white, but SQL's and others' parsers do, hide nothing."""
+    assert detector("drop", r"drop\s+table").found_in(f"drop {white}table")
+    assert plain_form(f"a{white}b") == "a b"

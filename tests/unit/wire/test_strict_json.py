@@ -44,6 +44,8 @@ REFUSED: list[tuple[str, bytes, bytes]] = [
     ("a no-break space as white space", "\u00a0{}".encode(), b" {}"),
     ("65 levels", b"[" * 65 + b"]" * 65, b"[" * 64 + b"]" * 64),
     ("65 levels, mixed", b'{"a":[' * 32 + b"[]" + b"]}" * 32, b'{"a":[' * 32 + b"]}" * 32),
+    ("a million values", b"[" + b"{}," * 999_999 + b"{}]", b"[" + b"{}," * 99_999 + b"{}]"),
+    ("a million numbers", b"[" + b"1," * 999_999 + b"1]", b"[" + b"1," * 99_999 + b"1]"),
     ("100,000 levels", b"[" * 100_000, b'"' + b"[" * 100_000 + b'"'),
 ]
 
