@@ -126,6 +126,9 @@ class Hold:
     needs: tuple[tuple[str, Approval], ...]
 
 
+_LONGEST = 256  # characters of what a caller names: a record must fit in the journal whatever the caller sends
+_CUT = "…[cut]"
+
 type ReplyKind = Literal["json", "events", "empty", "other"]
 type Verdict = Undecided | Allow | Deny | Hold
 
@@ -186,8 +189,8 @@ class Exchange:
             "ref": self.reference,
             "policy": self.policy.digest,
             "upstream": self.upstream_name,
-            "method": self.redact(call.method) if call else None,
-            "target": self.redact(call.name) if call and call.name else None,
+            "method": cut(self.redact(call.method)) if call else None,
+            "target": cut(self.redact(call.name)) if call and call.name else None,
             "ticket": self.ticket,
         }
 
@@ -198,5 +201,10 @@ class Exchange:
             "digest": self.digest,
             "principal": principal.facts() if principal else None,
             "roles": sorted(self.roles or ()),
-            "findings": [f"{found.action}:{found.rule}@{self.redact(found.at)}" for found in self.findings],
+            "findings": [f"{found.action}:{found.rule}@{cut(self.redact(found.at))}" for found in self.findings],
         }
+
+
+def cut(text: str) -> str:
+    """Return a text short enough for any record; what was cut ends with a mark. Redact first: half a secret is one."""
+    return text if len(text) <= _LONGEST else text[: _LONGEST - len(_CUT)] + _CUT

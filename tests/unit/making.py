@@ -13,12 +13,16 @@ from mcp_sod.policy.policy import Policy
 from mcp_sod.wire.mcp import Call, read_call
 
 GATEWAY: Mapping[str, Any] = {"name": "gw-test", "state": "state"}
+EMPTY: Mapping[str, Any] = {
+    "upstreams": {}, "identity": [], "roles": {}, "permissions": {}, "separation": {}, "rules": [], "masking": [], "audit": {},
+}  # fmt: skip
 UPSTREAM = "http://127.0.0.1:9000/mcp"
 
 
 def policy_of(folder: Path, **sections: Any) -> Policy:
     """The policy with these sections, written to a folder and loaded as the gateway does."""
-    whole = {"version": 1, "gateway": GATEWAY, "upstreams": {"tools": {"url": UPSTREAM, "speaks": "mcp"}}} | sections
+    upstreams = {"tools": {"url": UPSTREAM, "speaks": "mcp"}}
+    whole = {"version": 1, "gateway": GATEWAY, **EMPTY, "upstreams": upstreams} | sections
     (folder / "policy").mkdir(parents=True, exist_ok=True)
     (folder / "policy" / "policy.yaml").write_text(yaml.safe_dump(whole, sort_keys=False, allow_unicode=True))
     return load(folder / "policy")

@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from weakref import WeakValueDictionary
 
 import sqlalchemy as sa
 
@@ -21,28 +22,43 @@ class Desk:
     """Approval's side of the data path and of the console, over one ticket file."""
 
     def __init__(self, tickets: Tickets, journal: Journal, clock: Callable[[], float] = time.time) -> None:
-        """`journal` learns of every ticket, vote, grant and expiry before it takes effect."""
+        """`journal` learns of every ticket, vote, grant and expiry before anyone can act on it."""
         self._tickets = tickets
         self._journal = journal
         self._clock = clock
         self._thread = ThreadPoolExecutor(1, "tickets")
         self._waiting: Counter[str] = Counter()
+        self._opening: WeakValueDictionary[tuple[str, str, str], asyncio.Lock] = WeakValueDictionary()
         self._changed = asyncio.Condition()
 
     # for held calls
 
     async def ticket_for(self, exchange: Exchange, hold: Hold) -> Ticket:
         """Return the ticket that this call continues, or a new one, on record before it exists."""
-        principal, call = exchange.principal, exchange.call
+        assert exchange.principal is not None
+        assert exchange.digest is not None
+        key = (exchange.principal.account, exchange.digest, exchange.policy.digest)
+        async with self._opening.setdefault(key, asyncio.Lock()):  # copies take turns: one opens, the others find
+            while (found := await self._do(self._tickets.find, *key, self._now())) is None:
+                ticket = self._new(exchange, hold)
+                exchange.ticket = ticket.id
+                facts = exchange.facts()
+                shown = {"request": exchange.shown, "expires": ticket.expires}
+                await self._journal.write("held", **facts, code="opened", **shown)
+                if await self._do(self._tickets.open, ticket):
+                    return ticket
+                reason = "A copy of this call at another gateway had a ticket first; this one was never opened."
+                await self._journal.write("held", **facts, code="duplicate", reason=reason)
+        return found
+
+    def _new(self, exchange: Exchange, hold: Hold) -> Ticket:
+        """Return a ticket for a held call, as it is before anyone knows of it."""
+        principal, call, now = exchange.principal, exchange.call, self._now()
         assert principal is not None
         assert call is not None
         assert exchange.digest is not None
-        now = self._now()
-        found = await self._do(self._tickets.find, principal.account, exchange.digest, exchange.policy.digest, now)
-        if found is not None:
-            return found
         needs = tuple(Need.of(rule, approval) for rule, approval in hold.needs)
-        ticket = Ticket(
+        return Ticket(
             id=f"t-{secrets.token_hex(6)}",
             state="pending",
             created=now,
@@ -61,13 +77,6 @@ class Desk:
             needs=needs,
             shown=exchange.shown,
         )
-        exchange.ticket = ticket.id
-        await self._journal.write(
-            "held", **exchange.facts(), code="opened", request=exchange.shown, expires=ticket.expires
-        )
-        if not await self._do(self._tickets.open, ticket):
-            return await self.ticket_for(exchange, hold)  # a copy of the call was faster: wait on its ticket
-        return ticket
 
     async def wait(self, ticket: Ticket, patience: float) -> Ticket:
         """Return the ticket once it is settled, or as it is after `patience` seconds."""
@@ -89,9 +98,15 @@ class Desk:
         return ticket
 
     async def use(self, ticket: Ticket, exchange: Exchange) -> bool:
-        """Use the ticket's grant up; False if someone was faster or it is over."""
-        await self._journal.write("granted", **exchange.facts())
-        return await self._do(self._tickets.move, ticket.id, "approved", "used", self._now())
+        """Use the ticket's grant up; False if someone was faster or it is over.
+
+        Only who used it writes `granted`, and nothing is forwarded before this returns. If that record cannot be
+        written, the grant is lost: a call must be approved once more rather than go without a record.
+        """
+        used = await self._do(self._tickets.move, ticket.id, "approved", "used", self._now())
+        if used:
+            await self._journal.write("granted", **exchange.facts())
+        return used
 
     async def watch(self) -> None:
         """Notice expiry and what other processes do to tickets, for as long as the gateway runs."""

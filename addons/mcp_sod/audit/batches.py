@@ -65,6 +65,10 @@ class Batches:
             self._problem("swapped", record.where, f"record {record.seq} is of {record.gateway[:64]!r}")
         if record.seq == 0 and record.prev != NOTHING:
             self._problem("altered", record.where, "record 0 names a record before it")
+        if record.seq == order.batch.first and record.time[:10] != order.batch.day:
+            self._problem(
+                "misplaced", record.where, f"it lies under {order.batch.day}, not under its first record's day"
+            )
         match order.place(record.seq):
             case "next":
                 yield record

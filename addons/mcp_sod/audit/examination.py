@@ -1,6 +1,7 @@
 """One gateway's log under examination: its records against its checkpoints."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import islice
 
 from mcp_sod.audit.batches import Batches, span
@@ -10,9 +11,18 @@ from mcp_sod.audit.merkle import Tree
 from mcp_sod.audit.note import Checkpoint, PublicKey, open_note
 from mcp_sod.audit.objects import Tell, impostors, open_oldest
 from mcp_sod.audit.reader import Object, Source
-from mcp_sod.audit.report import Kind, Problem
+from mcp_sod.audit.report import End, Kind, Problem
 from mcp_sod.audit.store import ReadStore
 from mcp_sod.errors import AuditError
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What an auditor knows from elsewhere: who may sign, if the gateway runs right now, how long its log was once."""
+
+    keys: Sequence[PublicKey]
+    running: bool = False
+    at_least: Sequence[End] = ()
 
 
 class Examination:
@@ -22,25 +32,33 @@ class Examination:
         self,
         store: ReadStore,
         source: Source,
-        keys: Sequence[PublicKey],
+        known: Known,
         tell: Tell,
         advance: Callable[[], None],
     ) -> None:
-        """Take a gateway's objects, the keys it may have signed with, where to tell, and what to call per batch."""
+        """Take a gateway's objects, what is known beside them, where to tell, and what to call per batch."""
         self.records = 0
         self.checkpoints = 0
         self.first_time = self.last_time = ""
         self.notes: list[str] = []
         self._store = store
         self._source = source
-        self._keys = keys
+        self._known = known
+        self._ends = [end for end in known.at_least if end.gateway in ("", source.gateway)]
         self._told: set[tuple[Kind, str]] = set()
         self._told_to = tell
         self._batches = Batches(store, source, self._tell, advance)
+        self._folder = f"{CHECKPOINTS}src={source.gateway}/"
         self._roots: dict[int, bytes] = {}
         self._tree: Tree | None = Tree()  # None once records are missing: no root can be computed after that
         self._matched = 0  # size of the last checkpoint that the records agree with
         self._doubted: list[int] = []  # sizes of checkpoints after it that they do not agree with
+
+    @property
+    def end(self) -> End | None:
+        """Return how far checkpoints vouch for the records, once they are checked."""
+        root = self._roots.get(self._matched)
+        return End(self._source.gateway, self._matched, root.hex()) if root else None
 
     def check(self) -> None:
         """Look at everything, and tell what is wrong."""
@@ -59,7 +77,7 @@ class Examination:
         bodies += [self._store.read(version) for version in impostors(self._store, found)]
         for each in bodies:
             try:
-                stated = open_note(b"".join(islice(each.chunks, 2)), self._keys)
+                stated = open_note(b"".join(islice(each.chunks, 2)), self._known.keys)
             except AuditError as error:
                 self._problem("signature", found.key, error.sentence.removesuffix("."))
             else:
@@ -86,6 +104,10 @@ class Examination:
             self._tree = self._tree.add(item.leaf)
             if root := self._roots.get(self._tree.size):
                 self._compare(self._tree, root)
+            for end in self._ends:
+                if end.size == self._tree.size and end.root not in ("", self._tree.root().hex()):
+                    what = f"the first {end.size} records are not those whose root was given"
+                    self._problem("fork", self._folder, what)
 
     def _compare(self, tree: Tree, root: bytes) -> None:
         """Remember whether the records agree with a checkpoint; if they do, an earlier one that did not is a fork."""
@@ -100,6 +122,7 @@ class Examination:
 
     def _conclude(self) -> None:
         gateway, batches = self._source.gateway, self._source.batches
+        self._covered()
         size = batches[-1][0].last + 1 if batches else 0
         if self._doubted:
             self._doubt(self._doubted[0])
@@ -107,7 +130,7 @@ class Examination:
             if ("altered", key) not in self._told:
                 self._problem("altered", key, "its bytes are not those that its name promises")
         signed = {signed for signed, _ in self._source.checkpoints}
-        for batch, _ in batches[:-1]:  # the last one's may still be on its way
+        for batch, _ in batches[:-1]:  # the last one's is looked at with the records that none covers
             if batch.last + 1 not in signed:
                 key = checkpoint_key(gateway, batch.last + 1)
                 self._problem("missing", key, "the checkpoint that went with a batch is not there")
@@ -115,14 +138,31 @@ class Examination:
         if top > size:
             key = checkpoint_key(gateway, top)
             self._problem("truncated", key, f"it speaks of {top} records, but there are {size}")
-        if batches and not self._roots:
-            self._problem("unsigned", f"{CHECKPOINTS}src={gateway}/", "no checkpoint covers its records")
-        elif size > top:
-            self.notes.append(f"{gateway}: {span(top, size - 1)}: chained, but no checkpoint covers them yet.")
+        self._long_enough()
         if self._tree is None and self._matched < top:
             self.notes.append(
                 f"{gateway}: from record {self._matched} on, records could only be checked against each other."
             )
+
+    def _covered(self) -> None:
+        """Tell of records after the last checkpoint: while the gateway runs, its newest batch may lack one."""
+        batches, top = self._source.batches, max(self._roots, default=0)
+        bare = [batch for batch, _ in batches if batch.last >= top]
+        if not bare:
+            return
+        uncovered = span(top, batches[-1][0].last)
+        if not self._roots:
+            self._problem("unsigned", self._folder, "no checkpoint covers its records")
+        elif self._known.running and len(bare) == 1 and bare[0].first == top:
+            self.notes.append(f"{self._source.gateway}: {uncovered}: chained, but no checkpoint covers them yet.")
+        else:
+            self._problem("unsigned", self._folder, f"{uncovered}: no checkpoint covers them")
+
+    def _long_enough(self) -> None:
+        for end in self._ends:
+            if end.size > self._matched:
+                what = f"checkpoints vouch for {self._matched} records, but there were {end.size} at least"
+                self._problem("truncated", self._folder, what)
 
     def _doubt(self, size: int) -> None:
         """Tell that the records before a checkpoint are not those that it signs, unless one was named already."""

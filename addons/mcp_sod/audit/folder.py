@@ -1,6 +1,7 @@
 """A folder as the store, for newcomers: tamper-evident, but nothing keeps its owner from deleting it."""
 
 import os
+import stat
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -41,16 +42,24 @@ class FolderStore:
     def versions(self, prefix: str) -> Iterator[Version]:
         """Yield the files below a prefix that ends in a slash, by key; a folder knows one version of each."""
         for path in _files(self._root / prefix):
-            at = datetime.fromtimestamp(path.stat().st_mtime, UTC)
+            try:
+                at = datetime.fromtimestamp(path.lstat().st_mtime, UTC)
+            except FileNotFoundError:
+                continue  # a put that was under way has ended; what must be there is missed by who reads
             yield Version(path.relative_to(self._root).as_posix(), "", at)
 
     def read(self, version: Version) -> Body:
-        """Open one file."""
-        return Body(_chunks(self._root / version.key))
+        """Open one file; a link, a pipe or a device is not followed or read, but told."""
+        path = self._root / version.key
+        try:
+            plain = stat.S_ISREG(path.lstat().st_mode)
+        except OSError as error:
+            raise AuditError(f"{path} cannot be read: {error.strerror}.", hint=_HINT) from None
+        return Body(_chunks(path)) if plain else Body((), "it is a link or the like, not a plain file")
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    """Yield the files of a tree by name, without the hidden leftovers of an interrupted put."""
+    """Yield the files of a tree by name, hidden ones too: nothing can be put aside here unseen."""
     try:
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
     except FileNotFoundError:
@@ -60,7 +69,7 @@ def _files(folder: Path) -> Iterator[Path]:
     for entry in entries:
         if entry.is_dir(follow_symlinks=False):
             yield from _files(Path(entry.path))
-        elif not entry.name.startswith("."):
+        else:
             yield Path(entry.path)
 
 

@@ -53,3 +53,9 @@ def checkpoint_of(key: str) -> tuple[str, int] | None:
     """Return the gateway and the size that a checkpoint's key names, or None for a key of another kind."""
     match = _CHECKPOINT.fullmatch(key)
     return (match["gateway"], int(match["size"])) if match else None
+
+
+def is_leftover(key: str) -> bool:
+    """Return whether a key is the hidden file of a put that a crash interrupted, or that is still under way."""
+    name = key.rpartition("/")[2]
+    return name.startswith(".") and name.endswith(".tmp")

@@ -52,8 +52,13 @@ class Entry:
     where: str
 
 
-def sources(store: ReadStore) -> tuple[list[Source], list[str]]:
-    """Return the gateways that have objects in the store, and the keys of objects that are none of theirs."""
+def sources(store: ReadStore, *, running: bool = False) -> tuple[list[Source], list[str]]:
+    """Return the gateways that have objects in the store, and the keys of objects that are none of theirs.
+
+    Batches are listed before checkpoints, so that at most the newest one's is still on its way. If the gateway is
+    `running`, a checkpoint that came while they were listed is left out, as its batch is.
+    """
+    before = {found.key for found in _objects(store, CHECKPOINTS)} if running else set()
     batches: dict[str, list[tuple[Batch, Object]]] = {}
     checkpoints: dict[str, list[tuple[int, Object]]] = {}
     strangers: list[str] = []
@@ -62,8 +67,11 @@ def sources(store: ReadStore) -> tuple[list[Source], list[str]]:
             batches.setdefault(batch.gateway, []).append((batch, found))
         else:
             strangers.append(found.key)
+    ends = {gateway: max(batch.last for batch, _ in found) + 1 for gateway, found in batches.items()}
     for found in _objects(store, CHECKPOINTS):
         if named := checkpoint_of(found.key):
+            if running and named[1] > ends.get(named[0], 0) and found.key not in before:
+                continue
             checkpoints.setdefault(named[0], []).append((named[1], found))
         else:
             strangers.append(found.key)

@@ -1,7 +1,13 @@
 """What verification says."""
 
+import re
 from dataclasses import dataclass
 from typing import Literal
+
+from mcp_sod.audit.layout import NAME
+from mcp_sod.errors import AuditError
+
+_END = re.compile(rf"(?:(?P<gateway>{NAME.pattern}):)?(?P<size>\d{{1,12}})(?::(?P<root>[0-9a-f]{{64}}))?", re.ASCII)
 
 type Kind = Literal[
     "altered",  # a record or batch is not what was signed
@@ -13,11 +19,33 @@ type Kind = Literal[
     "signature",  # a checkpoint is not signed by the gateway's key
     "unsigned",  # records without any checkpoint
     "truncated",  # a checkpoint speaks of more records than there are
+    "misplaced",  # a batch under another day than its first record's, or an object that no gateway put there
     "swapped",  # a record or checkpoint of another gateway
     "hidden",  # a delete marker covers an object
     "shadowed",  # a later version with other bytes covers an object
     "unlocked",  # a version is not locked as the policy asks
 ]
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """A log had this many records, and this root; the log of any gateway, or with any root, where those are empty."""
+
+    gateway: str
+    size: int
+    root: str  # in hex
+
+    @classmethod
+    def parse(cls, text: str) -> "End":
+        """Read `[GATEWAY:]SIZE[:ROOT]`, or raise an AuditError."""
+        match = _END.fullmatch(text)
+        if not match:
+            raise AuditError(f"{text!r} is no end of a log.", hint="Write SIZE, GATEWAY:SIZE or GATEWAY:SIZE:ROOT.")
+        return cls(match["gateway"] or "", int(match["size"]), match["root"] or "")
+
+    def __str__(self) -> str:
+        """Return what `parse` reads."""
+        return f"{self.gateway}:{self.size}:{self.root}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +59,10 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """The outcome of a verification; `notes` are worth knowing, but no sign of tampering."""
+    """The outcome of a verification; `notes` are worth knowing, but no sign of tampering.
+
+    `ends` tells, for each log, how far signed checkpoints vouch for it: what to ask for at least the next time.
+    """
 
     records: int
     checkpoints: int
@@ -40,6 +71,7 @@ class Report:
     guarantee: str
     problems: tuple[Problem, ...]
     notes: tuple[str, ...]
+    ends: tuple[End, ...]
 
     @property
     def ok(self) -> bool:

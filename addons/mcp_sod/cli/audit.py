@@ -18,7 +18,7 @@ from rich.text import Text
 
 from mcp_sod.audit.keys import public_path
 from mcp_sod.audit.reader import records, sources
-from mcp_sod.audit.report import Report
+from mcp_sod.audit.report import End, Report
 from mcp_sod.audit.store import Store, open_store
 from mcp_sod.audit.verify import verify as verify_store
 from mcp_sod.errors import AuditError, SodError
@@ -36,6 +36,13 @@ PublicKey = Annotated[
     list[Path] | None,
     typer.Option("--public-key", help="A gateway's .pub file; once for each gateway. Without it, the policy's."),
 ]
+Running = Annotated[
+    bool, typer.Option("--running", help="The gateway runs right now: its newest batch may lack its checkpoint.")
+]
+AtLeast = Annotated[
+    list[str] | None,
+    typer.Option(help="[GATEWAY:]SIZE[:ROOT], as an earlier run printed it: a shorter or other log is a problem."),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 
 
@@ -44,6 +51,8 @@ def verify(
     store: StoreUrl = "",
     public_key: PublicKey = None,
     policy: PolicyFolder = Path("policies"),
+    running: Running = False,
+    at_least: AtLeast = None,
     as_json: AsJson = False,  # typer makes an option of it
 ) -> None:
     """Check that every record is there, as it was written; exit status 1 if anything is wrong.
@@ -52,8 +61,9 @@ def verify(
     """
     with _plainly():
         opened, keys = _open(store, policy, public_key)
+        known = [End.parse(text) for text in at_least or ()]
         with _progress() as progress:
-            report = verify_store(opened, keys, progress)
+            report = verify_store(opened, keys, progress, running=running, at_least=known)
     typer.echo(json.dumps(asdict(report), indent=2)) if as_json else _tell(report)
     raise typer.Exit(0 if report.ok else 1)
 
@@ -121,6 +131,8 @@ def _tell(report: Report) -> None:
     console.print(_text(f"{report.checkpoints} checkpoints. The store is {report.guarantee}."))
     verdict = f"{len(report.problems)} problems." if report.problems else "All is as it was written."
     console.print(_text(verdict, "bold red" if report.problems else "bold green"))
+    if report.ok and report.ends:
+        console.print(_text(f"Keep this for the next time: {' '.join(f'--at-least {end}' for end in report.ends)}"))
 
 
 def _table(rows: Any) -> None:

@@ -77,7 +77,8 @@ def _explained(source: Source, details: ErrorDetails) -> str:
         case "extra_forbidden":
             return f"{source.place(path)}: {key}: unknown key. {_nearest(path)}"
         case "missing":
-            return f"{source.place(path)}: {key}: is missing. Add it."
+            lost = " (or restore the file that held it; write it empty if that is meant)" if len(path) == 1 else ""
+            return f"{source.place(path)}: {key}: is missing. Add it{lost}."
         case _:
             return f"{source.place(path)}: {key}: {details['msg'].removeprefix('Value error, ')}."
 

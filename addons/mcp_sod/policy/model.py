@@ -257,16 +257,19 @@ class Audit(Part):
 
 
 class Document(Part):
-    """The whole policy as it is written."""
+    """The whole policy as it is written.
+
+    Every section must be there, if only as `[]` or `{}`: a file that got lost must not pass for a policy with no rules.
+    """
 
     version: Literal[1]
     gateway: Gateway
-    upstreams: dict[Name, Upstream] = Field(default_factory=dict)
-    identity: list[Issuer] = Field(default_factory=list)
-    roles: dict[Name, Role] = Field(default_factory=dict)
-    permissions: dict[str, list[Permission]] = Field(default_factory=dict)
-    separation: Separation = Field(default_factory=Separation)
+    upstreams: dict[Name, Upstream]
+    identity: list[Issuer]
+    roles: dict[Name, Role]
+    permissions: dict[str, list[Permission]]
+    separation: Separation
     detectors: dict[Name, Pattern] = Field(default_factory=dict)
-    rules: list[Rule] = Field(default_factory=list)
-    masking: list[Mask] = Field(default_factory=list)
-    audit: Audit = Field(default_factory=Audit)
+    rules: list[Rule]
+    masking: list[Mask]
+    audit: Audit

@@ -1,5 +1,7 @@
 """Loading a policy folder."""
 
+import json
+import re
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,7 @@ from mcp_sod.policy.load import load, policy_files
 from mcp_sod.policy.source import MAX_FILE, Source
 
 from tests.unit.cases import Case, Pair, rows, tables
+from tests.unit.making import EMPTY
 from tests.world.policies import DEFAULT
 
 
@@ -24,11 +27,30 @@ RIGHT: str = tables("policy")["wrong"].cases[0]["text"]
 
 
 def policy(folder: Path, **files: str) -> Path:
-    """A policy folder with these files."""
+    """A policy folder with these files, and one more in which every section that they leave out stands empty."""
     folder.mkdir(exist_ok=True)
     for name, text in files.items():
         (folder / f"{name}.yaml").write_text(text)
+    if not files:
+        return folder
+    given = "\n".join(file.read_text() for file in folder.glob("*.yaml") if file.name != "zz.yaml")
+    missing = [section for section in EMPTY if re.search(rf"(?m)^{section}:", given) is None]
+    (folder / "zz.yaml").write_text("\n".join(f"{section}: {json.dumps(EMPTY[section])}" for section in missing))
     return folder
+
+
+@pytest.mark.parametrize(
+    "section", ["upstreams", "identity", "roles", "permissions", "separation", "rules", "masking", "audit"]
+)
+def test_a_section_that_got_lost_is_no_empty_one(section: str, tmp_path: Path) -> None:
+    """A policy without one of its sections, as when a file is moved away, is refused; an empty one is a choice."""
+    sections = {"version": 1, "gateway": {"name": "g"}, **EMPTY}
+    file = policy(tmp_path / "p") / "zz.yaml"
+    file.write_text(json.dumps(sections))
+    assert load(tmp_path / "p").document.version == 1
+    file.write_text(json.dumps({name: value for name, value in sections.items() if name != section}))
+    with pytest.raises(PolicyError, match=f"{section}: is missing. Add it"):
+        load(tmp_path / "p")
 
 
 def whole(case: Wrong) -> str:
@@ -102,7 +124,7 @@ def test_yaml_and_yml_are_read_and_nothing_else(tmp_path: Path) -> None:
     (folder / "a.yaml~").write_text("nonsense: [")
     (folder / "README.md").write_text("nonsense: [")
     (folder / "old.yaml").mkdir()
-    assert [file.name for file in policy_files(folder)] == ["a.yaml", "b.yml"]
+    assert [file.name for file in policy_files(folder)] == ["a.yaml", "b.yml", "zz.yaml"]
     assert load(folder).audit.store == "file:there"
 
 
