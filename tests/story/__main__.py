@@ -20,7 +20,8 @@ def main() -> int:
     arguments = _arguments()
     sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]  # it is a text stream
     tell = Teller(Console(highlight=False, width=None if sys.stdout.isatty() else 120))
-    signal.signal(signal.SIGTERM, _as_interrupt)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _as_interrupt)
     try:
         with tempfile.TemporaryDirectory(prefix="sod-demo-") as folder:
             return 0 if play(Path(folder), arguments.store, tell, staying=arguments.stay) else 1
@@ -46,8 +47,8 @@ def _arguments() -> argparse.Namespace:
 
 
 def _as_interrupt(_number: int, _frame: FrameType | None) -> None:
-    """Makes SIGTERM end the demo as Ctrl-C does."""
-    signal.raise_signal(signal.SIGINT)
+    """Makes SIGTERM, or a terminal that is closed, end the demo as Ctrl-C does, even where Ctrl-C is ignored."""
+    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

@@ -14,7 +14,8 @@ from mcp_sod.wire.mcp import Call, read_call
 
 GATEWAY: Mapping[str, Any] = {"name": "gw-test", "state": "state"}
 EMPTY: Mapping[str, Any] = {
-    "upstreams": {}, "identity": [], "roles": {}, "permissions": {}, "separation": {}, "rules": [], "masking": [], "audit": {},
+    "upstreams": {}, "identity": [], "roles": {}, "permissions": {}, "separation": {}, "rules": [], "masking": [],
+    "audit": {},
 }  # fmt: skip
 UPSTREAM = "http://127.0.0.1:9000/mcp"
 

@@ -111,7 +111,9 @@ def _ask(gateway: str, token: str, method: str, path: str, **request: Any) -> An
 
 
 def _fail(sentence: str, hint: str) -> typer.Exit:
-    Console(stderr=True, soft_wrap=True).print(f"[red]refused:[/red] {escape(f'{sentence} {hint}'.strip())}")
+    Console(stderr=True, soft_wrap=True, emoji=False).print(
+        f"[red]refused:[/red] {_plain(f'{sentence} {hint}'.strip())}"
+    )
     return typer.Exit(1)
 
 
@@ -119,7 +121,7 @@ def _print(answer: Any, picture: Callable[[Any], object], *, as_json: bool) -> N
     if as_json:
         typer.echo(json.dumps(answer))
     else:
-        Console(soft_wrap=True).print(picture(answer))
+        Console(soft_wrap=True, emoji=False).print(picture(answer))
 
 
 def _table(tickets: list[Answer]) -> Table | str:
@@ -137,7 +139,7 @@ def _table(tickets: list[Answer]) -> Table | str:
 
 
 def _sheet(ticket: Answer) -> Table:
-    table = Table(show_header=False, box=None)
+    table = Table(Column(no_wrap=True), Column(overflow="fold"), show_header=False, box=None)  # nothing is cut
     votes = ticket["votes"]
     rows = [
         (name, ticket[name]) for name in ("id", "state", "requester", "behind", "findings", "needs", "digest", "call")
@@ -148,8 +150,17 @@ def _sheet(ticket: Answer) -> Table:
     ]
     rows += [("vote", f"{vote['who']}: {vote['decision']} {vote['reason']}") for vote in votes]
     for name, value in rows:
-        table.add_row(name, _plain(value if isinstance(value, str) else json.dumps(value)))
+        text = _readable(value) if name == "call" else value if isinstance(value, str) else json.dumps(value)
+        table.add_row(name, _plain(text))
     return table
+
+
+def _readable(call: str) -> str:
+    """Return the call with each value on a line of its own; as it came if it is no JSON."""
+    try:
+        return json.dumps(json.loads(call), indent=2, ensure_ascii=False)
+    except ValueError:
+        return call
 
 
 def _summary(ticket: Answer) -> str:
