@@ -81,7 +81,7 @@ def test_an_approver_lists_shows_and_approves(office: Office) -> None:
     ):
         assert word in listed.stdout
     shown = office.run("bob", "show", ticket)
-    assert '{"masked":"[red]call"}' in shown.stdout
+    assert '"masked": "[red]call"' in shown.stdout
     done = office.run("bob", "approve", ticket, "--reason", "change 4711")
     assert (done.exit_code, done.stdout) == (0, f"Ticket {ticket} is approved (approvals: 1).\n")
     assert "approve change 4711" in office.run("alice", "show", ticket, groups=("users",)).stdout
