@@ -215,7 +215,8 @@ def changed(scene: Scene, file: str, text: str) -> Iterator[None]:
 BAD = {
     "a key that is none": ("rules.yaml", "rules: [{id: r, actoin: deny}]", "rules.yaml:1: rules.0.actoin: unknown key"),
     "no YAML": ("rules.yaml", "rules: [", "rules.yaml:2: not YAML"),
-    "no more roles": ("roles.yaml", "", "there is no role"),
+    "a file that got lost": ("roles.yaml", "", "roles: is missing"),
+    "no more roles": ("roles.yaml", "roles: {}\npermissions: {}\nseparation: {}", "there is no role"),
     "a key file that is none": (
         "identity.yaml",
         "identity: [{issuer: i, audience: [a], keys: {file: none.json}, machine: none}]",

@@ -49,7 +49,7 @@ def commands(setting: Setting) -> list[tuple[str, str]]:
         ("", "SOD_TOKEN=$PAULA scripts/approve.py approve TICKET --reason 'I know why'"),
         ("its requester cannot", "SOD_TOKEN=$ALICE scripts/approve.py approve TICKET"),
         ("the auditor's side", f"{reader}{audit.format('show')} --last 20"),
-        (_verdict(setting), f"{reader}{audit.format('verify')} --public-key {setting.public_key}"),
+        (_verdict(setting), f"{reader}{audit.format('verify')} --public-key {setting.public_key} --running"),
     ]
 
 

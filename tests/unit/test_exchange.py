@@ -1,11 +1,14 @@
 """What travels along the chain."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import pytest
 from mcp_sod.exchange import Exchange, Finding, Undecided
 
-from tests.unit.making import policy_of, principal_of, request_of, tool_call
+from tests.unit.making import exchange_of, policy_of, principal_of, request_of, tool_call
 
 
 def test_a_new_exchange_is_undecided_and_shows_nothing(tmp_path: Path) -> None:
@@ -29,6 +32,24 @@ def test_facts_say_who_and_what(tmp_path: Path) -> None:
     who = exchange.principal.facts()
     assert (who["subject"], who["kind"], who["actors"], who["token"]) == ("ci", "machine", ["bob@example.com"], "f1")
     assert "t0ken" not in json.dumps(facts)
+
+
+@pytest.mark.parametrize(("length", "whole"), [(256, True), (257, False), (5_000_000, False)])
+def test_what_a_caller_names_fits_in_a_record(tmp_path: Path, length: int, whole: bool) -> None:
+    """However long a method, a tool's name or the place of a finding, its record stays small and says it was cut."""
+    exchange = exchange_of(policy_of(tmp_path), replace(tool_call(), method="m" * length, name="t" * length))
+    exchange.findings = tuple(Finding(rule, "high", "deny", "~" * length) for rule in ("a", "b"))
+    facts: dict[str, Any] = exchange.facts()
+    texts = [facts["method"], facts["target"], *(text.partition("@")[2] for text in facts["findings"])]
+    assert [len(text) for text in texts] == [256] * 4
+    assert [text.endswith("…[cut]") for text in texts] == [not whole] * 4
+
+
+def test_a_secret_is_masked_before_it_is_cut(tmp_path: Path) -> None:
+    """A cut through a secret would leave a half that no mask knows."""
+    exchange = exchange_of(policy_of(tmp_path), tool_call("t" * 240 + "s3cret" * 9))
+    exchange.redact = lambda text: text.replace("s3cret", "#")
+    assert exchange.facts()["target"] == "t" * 240 + "#" * 9
 
 
 def test_references_differ(tmp_path: Path) -> None:

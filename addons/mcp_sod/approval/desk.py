@@ -47,8 +47,9 @@ class Desk:
                 await self._journal.write("held", **facts, code="opened", **shown)
                 if await self._do(self._tickets.open, ticket):
                     return ticket
-                reason = "A copy of this call at another gateway had a ticket first; this one was never opened."
+                reason = "Another ticket of this call was there already; this one was never opened."
                 await self._journal.write("held", **facts, code="duplicate", reason=reason)
+                await asyncio.sleep(POLL)  # the other is found now, or is overdue and about to be noticed
         return found
 
     def _new(self, exchange: Exchange, hold: Hold) -> Ticket:

@@ -76,8 +76,33 @@ async def test_the_same_call_has_the_same_ticket(room: Room) -> None:
     """A repeat continues its ticket, many copies at once share one; another call or person gets its own."""
     found = await asyncio.gather(*(room.desk.ticket_for(room.held(sql="x"), HOLD) for _ in range(10)))
     assert len({ticket.id for ticket in found}) == 1
+    assert [(record["event"], record["ticket"]) for record in room.journal.records] == [("held", found[0].id)]
     assert (await room.desk.ticket_for(room.held(sql="y"), HOLD)).id != found[0].id
     assert (await room.desk.ticket_for(room.held(principal_of("eve"), sql="x"), HOLD)).id != found[0].id
+
+
+async def test_a_copy_at_another_gateway_is_on_record(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A ticket that another process was faster to open is continued; the one that never was is said to be none."""
+    first, second = room.held(sql="x"), room.held(sql="x")
+    ticket = await room.desk.ticket_for(first, HOLD)
+    find, blind = room.tickets.find, iter([True])
+    monkeypatch.setattr(room.tickets, "find", lambda *key: None if next(blind, False) else find(*key))
+    assert (await room.desk.ticket_for(second, HOLD)).id == ticket.id
+    opened, dropped = room.journal.records[1:]
+    assert [opened["code"], dropped["code"]] == ["opened", "duplicate"]
+    assert opened["ticket"] == dropped["ticket"] != ticket.id
+
+
+async def test_an_overdue_ticket_is_waited_for_without_a_flood_of_records(room: Room) -> None:
+    """A call whose old ticket is over, but not yet noticed, gets a new one once it is; few records are made of it."""
+    old = await room.desk.ticket_for(room.held(), HOLD)
+    room.now += 10**6
+    watch = asyncio.create_task(room.desk.watch())
+    try:
+        assert (await asyncio.wait_for(room.desk.ticket_for(room.held(), HOLD), 5)).id != old.id
+        assert room.journal.events.count("held") <= 1 + 2 * 2 + 1
+    finally:
+        watch.cancel()
 
 
 async def test_a_waiting_caller_is_woken_by_the_vote(room: Room) -> None:
@@ -93,6 +118,7 @@ async def test_a_waiting_caller_is_woken_by_the_vote(room: Room) -> None:
     assert {found.state for found in settled} == {"approved"}
     used = await asyncio.gather(*(room.desk.use(found, exchange) for found in settled))
     assert sorted(used) == [False, False, True]
+    assert room.journal.events.count("granted") == 1
     assert (await room.desk.ticket_for(room.held(sql="x"), HOLD)).id != ticket.id
 
 
@@ -201,7 +227,7 @@ async def test_without_a_record_there_is_no_ticket(room: Room) -> None:
 
 
 async def test_without_a_record_there_is_no_vote_and_no_grant(room: Room) -> None:
-    """A vote or a grant that cannot be recorded does not happen; once it can, it does."""
+    """A vote that cannot be recorded does not happen, and can be tried again; such a grant is lost, unused."""
     exchange = room.held()
     ticket = await room.desk.ticket_for(exchange, HOLD)
     ballot = Ballot("approve", ticket.digest, "")
@@ -214,13 +240,17 @@ async def test_without_a_record_there_is_no_vote_and_no_grant(room: Room) -> Non
     room.journal.broken = True
     with pytest.raises(AuditError):
         await room.desk.use(approved, exchange)
-    assert (await room.desk.look_up(ticket.id))[0].state == "approved"
     room.journal.broken = False
+    assert not await room.desk.use(approved, exchange)
+    assert "granted" not in room.journal.events
+    again = await room.desk.ticket_for(room.held(), HOLD)
+    approved = await room.desk.vote(again.id, room.voter(), Ballot("approve", again.digest, ""))
     assert await room.desk.use(approved, exchange)
+    assert room.journal.events.count("granted") == 1
 
 
 async def test_records_come_first(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
-    """When a record is written, what it describes has not happened yet."""
+    """When a record is written, nobody can act on it yet; a grant is used up by then, but not handed out."""
     seen: list[tuple[str, str | None]] = []
     write = room.journal.write
 
@@ -234,7 +264,7 @@ async def test_records_come_first(room: Room, monkeypatch: pytest.MonkeyPatch) -
     ticket = await room.desk.ticket_for(exchange, HOLD)
     approved = await room.desk.vote(ticket.id, room.voter(), Ballot("approve", ticket.digest, ""))
     await room.desk.use(approved, exchange)
-    assert seen == [("held", None), ("voted", "pending"), ("granted", "approved")]
+    assert seen == [("held", None), ("voted", "pending"), ("granted", "used")]
 
 
 async def test_an_unknown_ticket_is_told(room: Room) -> None:

@@ -6,6 +6,7 @@ The log under attack is `gw-1`, three batches of four records: 0 to 3, 4 to 7, 8
 import gzip
 import hashlib
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -142,6 +143,61 @@ def cut_the_end(victim: Victim) -> None:
     victim.batch(2).unlink()
 
 
+def lay_bare(victim: Victim, kept: int) -> None:
+    """Take the checkpoints after the first `kept` away."""
+    for size in (4, 8, 12)[kept:]:
+        victim.checkpoint(size).unlink()
+
+
+def rewrite_and_merge(victim: Victim) -> None:
+    """Rewrite all that follows the first checkpoint, as one batch, and drop the later checkpoints."""
+    lines = victim.lines(1) + victim.lines(2)
+    lines = rechained([changed(line, text="nothing happened") for line in lines])
+    body = gzip.compress(b"".join(line + b"\n" for line in lines), mtime=0)
+    folder = victim.batch(0).parent
+    for number in (2, 1):
+        victim.batch(number).unlink()
+    (folder / f"{4:012}-{11:012}-{hashlib.sha256(body).hexdigest()}.jsonl.gz").write_bytes(body)
+    lay_bare(victim, 1)
+
+
+def append_a_batch(victim: Victim) -> None:
+    """Add four records that never were after the last checkpoint."""
+    last = victim.lines(2)[-1]
+    lines = [changed(last, seq=12, prev=leaf_hash(last).hex()), *(changed(last, seq=seq) for seq in (13, 14, 15))]
+    body = gzip.compress(b"".join(line + b"\n" for line in rechained(lines)), mtime=0)
+    name = f"{12:012}-{15:012}-{hashlib.sha256(body).hexdigest()}.jsonl.gz"
+    victim.batch(2).with_name(name).write_bytes(body)
+
+
+def hide_the_last(victim: Victim, name: str) -> None:
+    """Give the last batch a name that hides it, and drop its checkpoint."""
+    path = victim.batch(2)
+    path.rename(path.with_name(name.format(path.name)))
+    victim.checkpoint(12).unlink()
+
+
+def link_a_batch(victim: Victim) -> None:
+    """Put a link to the same bytes in a batch's place."""
+    path = victim.batch(1)
+    path.rename(victim.store / "elsewhere")
+    path.symlink_to(victim.store / "elsewhere")
+
+
+def move_to_another_day(victim: Victim) -> None:
+    """Lay a batch under a day on which nobody looks for it."""
+    path = victim.batch(1)
+    folder = victim.store / "records/v1/dt=1999-01-01/src=gw-1"
+    folder.mkdir(parents=True)
+    path.rename(folder / path.name)
+
+
+def empty(victim: Victim) -> None:
+    """Take everything of the gateway away."""
+    for path in [*victim.store.glob("records/v1/*/src=gw-1"), *victim.store.glob("checkpoints/v1/src=gw-1")]:
+        shutil.rmtree(path)
+
+
 type Attack = Callable[[Victim], object]
 
 # What the attack is called, what it does, the kind that must be told, and what must be named with it.
@@ -184,4 +240,13 @@ ATTACKS: list[tuple[str, Attack, str, str]] = [
     ("take another gateway's records", pass_off_a_batch, "swapped", "record 0 is of 'gw-2'"),
     ("drop a checkpoint", lambda v: v.checkpoint(8).unlink(), "missing", "checkpoints/v1/src=gw-1/000000000008"),
     ("drop all checkpoints", drop_checkpoints, "unsigned", "no checkpoint covers its records"),
+    ("drop the last checkpoint", lambda v: lay_bare(v, 2), "unsigned", "records 8 to 11: no checkpoint covers them"),
+    ("rewrite and merge all that follows", rewrite_and_merge, "unsigned", "records 4 to 11: no checkpoint covers"),
+    ("append a forged batch", append_a_batch, "unsigned", "records 12 to 15: no checkpoint covers them"),
+    ("hide the last batch", lambda v: hide_the_last(v, ".{}"), "misplaced", "/.000000000008-"),
+    ("hide it as a leftover", lambda v: hide_the_last(v, ".{}.tmp"), "misplaced", "/.000000000008-"),
+    ("call it something else", lambda v: hide_the_last(v, "{}.bak"), "misplaced", "gz.bak"),
+    ("put a link in its place", link_a_batch, "unlocked", "not a plain file"),
+    ("move it to another day", move_to_another_day, "misplaced", "it lies under 1999-01-01"),
+    ("take the whole log away", empty, "missing", "gw-1: there is nothing of it"),
 ]  # fmt: skip

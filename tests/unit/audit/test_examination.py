@@ -1,7 +1,7 @@
 """A log's checkpoints under examination, in a store of a few lines."""
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from mcp_sod.audit.examination import Examination
+from mcp_sod.audit.examination import Examination, Known
 from mcp_sod.audit.layout import checkpoint_key
 from mcp_sod.audit.note import Signer
 from mcp_sod.audit.reader import Object, Source
@@ -20,7 +20,7 @@ def kinds(*notes: bytes) -> list[str]:
     oldest, *later = (Version(KEY, str(number), NOW) for number in range(len(notes)))
     source = Source("gw-1", (), ((3, Object(KEY, oldest, tuple(later), 0)),))
     problems: list[Problem] = []
-    Examination(store, source, [SIGNER.public], problems.append, lambda: None).check()
+    Examination(store, source, Known([SIGNER.public]), problems.append, lambda: None).check()
     return [problem.kind for problem in problems]
 
 

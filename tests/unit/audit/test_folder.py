@@ -1,5 +1,6 @@
 """The folder store; what all stores have in common is in tests/e2e/test_stores.py."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -40,9 +41,20 @@ def test_a_file_that_vanishes_is_told(tmp_path: Path) -> None:
         b"".join(store.read(version).chunks)
 
 
-def test_leftovers_of_a_crash_are_no_objects(tmp_path: Path) -> None:
-    """A hidden file of an interrupted put is not listed."""
+def test_nothing_is_hidden(tmp_path: Path) -> None:
+    """A hidden file is listed like any other, so that nothing can be put aside under such a name."""
     store = FolderStore(tmp_path)
     store.put("records/v1/x", b"one")
     (tmp_path / "records/v1/.y.tmp").touch()
-    assert [version.key for version in store.versions("records/v1/")] == ["records/v1/x"]
+    assert [version.key for version in store.versions("records/v1/")] == ["records/v1/.y.tmp", "records/v1/x"]
+
+
+def test_a_link_is_not_followed(tmp_path: Path) -> None:
+    """A link, even to the true bytes, or a pipe, which would block, reads as nothing and is told; a file is read."""
+    store = FolderStore(tmp_path)
+    store.put("records/v1/x", b"one")
+    (tmp_path / "records/v1/y").symlink_to(tmp_path / "records/v1/x")
+    os.mkfifo(tmp_path / "records/v1/z")
+    bodies = [store.read(version) for version in store.versions("records/v1/")]
+    assert [b"".join(body.chunks) for body in bodies] == [b"one", b"", b""]
+    assert ["not a plain file" in body.unlocked for body in bodies] == [False, True, True]

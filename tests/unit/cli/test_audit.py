@@ -44,6 +44,30 @@ def test_verify_says_that_all_is_well(arguments: list[str]) -> None:
     assert "All is as it was written." in done.stdout
 
 
+def test_verify_ends_with_what_to_keep(arguments: list[str], tmp_path: Path) -> None:
+    """The last line gives gateway, size and root as options; given back, they tell that the end was cut off."""
+    assert make_log(tmp_path / "state", FolderStore(tmp_path / "store"), [3])
+    kept = RUN.invoke(app, ["verify", *arguments]).stdout.splitlines()[-1].partition(": ")[2].split()
+    assert kept[0] == "--at-least"
+    assert kept[1].startswith("gw-1:6:")
+    assert RUN.invoke(app, ["verify", *arguments, *kept]).exit_code == 0
+    max((tmp_path / "store").glob("records/v1/*/*/*.gz")).unlink()
+    (tmp_path / "store/checkpoints/v1/src=gw-1/000000000006").unlink()
+    assert RUN.invoke(app, ["verify", *arguments]).exit_code == 0
+    cut = RUN.invoke(app, ["verify", *arguments, *kept])
+    assert (cut.exit_code, cut.stdout.splitlines()[0][:10]) == (1, "truncated:")
+    assert RUN.invoke(app, ["verify", *arguments, "--at-least", "many"]).exit_code == 2
+
+
+def test_verify_can_be_told_that_the_gateway_runs(arguments: list[str], tmp_path: Path) -> None:
+    """A newest batch without its checkpoint is a problem, unless the gateway runs; one checkpoint there must be."""
+    make_log(tmp_path / "state", FolderStore(tmp_path / "store"), [3])
+    (tmp_path / "store/checkpoints/v1/src=gw-1/000000000006").unlink()
+    assert [RUN.invoke(app, ["verify", *arguments, *more]).exit_code for more in ([], ["--running"])] == [1, 0]
+    (tmp_path / "store/checkpoints/v1/src=gw-1/000000000003").unlink()
+    assert [RUN.invoke(app, ["verify", *arguments, *more]).exit_code for more in ([], ["--running"])] == [1, 1]
+
+
 def test_verify_names_what_is_wrong(arguments: list[str], tmp_path: Path) -> None:
     """A problem: exit status 1, and one line with kind, object and sentence."""
     drop_the_batch(tmp_path)
