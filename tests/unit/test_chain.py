@@ -250,8 +250,15 @@ async def test_refusals_are_answered_and_recorded(
 
 @pytest.mark.parametrize(
     ("more", "code"),
-    [({"pad": "x" * 60_000}, "held"), ({"pad": "x" * 70_000}, "denied"), ({SECRET: 1}, "denied")],
-    ids=["as much as can be shown", "more than can be shown", "a secret as a name"],
+    [
+        ({"pad": "x" * 60_000}, "held"),
+        ({"pad": "x" * 70_000}, "denied"),
+        ({SECRET: 1}, "denied"),
+        ({"z": {"type": "image", "data": ""}}, "denied"),
+        ({"z": {"type": "text", "data": ""}}, "held"),
+        ({"z": "drop AK\u200bIAABCDEFGHIJKLMNOP"}, "denied"),
+    ],
+    ids=["as much as can be shown", "more than can be shown", "a secret as a name", "an image", "none", "in disguise"],
 )
 async def test_what_an_approver_cannot_see_is_not_held(chain: Chain, more: dict[str, Any], code: str) -> None:
     """A vote binds the whole call, so a risky call that cannot be shown whole is refused, not offered."""
@@ -259,6 +266,27 @@ async def test_what_an_approver_cannot_see_is_not_held(chain: Chain, more: dict[
     assert not await chain.ask(flow)
     assert chain.house.journal.records[-1]["code"] == code
     assert len(await chain.house.desk.newest("pending", 2)) == (code == "held")
+
+
+async def test_nobody_keeps_a_call_from_the_record(chain: Chain) -> None:
+    """Of what cannot be masked the record has a digest, of all else in the call, headers too, what it says."""
+    flow = chain.flow(iban="DE00", z={"type": "image", "data": "/9j/"})
+    flow.request.headers["mcp-param-region"] = "=?base64?cHJvZHVjdGlvbg==?="
+    assert await chain.ask(flow)
+    said = chain.house.journal.records[-1]["request"]
+    assert '"iban": "DE00"' in said
+    assert "[not shown: binary, sha256:" in said
+    assert '"production"' in said
+    assert "/9j/" not in said
+
+
+async def test_approvers_see_what_goes_upstream_beside_the_body(chain: Chain) -> None:
+    """The texts of Mcp-Param headers, which the digest binds, are shown with the call, masked."""
+    flow = chain.flow(sql=SECRET)
+    flow.request.headers["mcp-param-region"] = f"prod {SECRET}"
+    assert not await chain.ask(flow)
+    (ticket,) = await chain.house.desk.newest("pending", 2)
+    assert ticket.shown.endswith('\n{"Mcp-Param":{"region":"prod [masked:secret]"}}')
 
 
 async def voted(chain: Chain, flow: http.HTTPFlow, decision: Literal["approve", "deny"]) -> None:

@@ -35,7 +35,7 @@ class Approval(Stage):
         if not exchange.shown_whole:
             raise Denied(
                 "This call needs approval, but it cannot be shown whole to an approver.",
-                hint="Send less text in one call, and no secret as a name.",
+                hint="Send less text in one call, nothing binary, and no secret in disguise or as a name.",
             )
         ticket = await self._desk.ticket_for(exchange, hold)
         exchange.ticket = ticket.id

@@ -6,7 +6,7 @@ from typing import cast
 
 from mitmproxy import http
 
-from mcp_sod.errors import SodError, Withheld
+from mcp_sod.errors import Withheld
 from mcp_sod.exchange import Exchange, Inspected
 from mcp_sod.masking.masks import masks_for
 from mcp_sod.masking.message import MaskedMessage
@@ -15,6 +15,7 @@ from mcp_sod.policy.patterns import LONG
 from mcp_sod.policy.policy import Policy
 from mcp_sod.stage import Stage, on_reply, on_reply_head, on_request
 from mcp_sod.wire.mcp import Call, refusal_body
+from mcp_sod.wire.strict_json import Json, dumps
 
 _NOBODY: frozenset[str] = frozenset()
 
@@ -96,11 +97,14 @@ def _inspect(exchange: Exchange) -> None:
     found = call.texts()
     suspects = exchange.policy.sweep.suspects(found.plain())
     exchange.inspected = Inspected(found, suspects, len(exchange.request.body))
-    message = MaskedMessage(masks_for(exchange.policy, _NOBODY))
-    try:
-        body = exchange.request.body.decode()
-        shown = message.text(body, call.message, found, suspects)
-        exchange.shown_whole = len(shown) <= KEPT
-        exchange.shown = shown if exchange.shown_whole else f"{shown[:KEPT]} [cut: {len(shown) - KEPT} more characters]"
-    except SodError as error:
-        exchange.shown = f"[not shown: {error.sentence}]"
+    message = MaskedMessage(masks_for(exchange.policy, _NOBODY), strict=False)
+    shown = [message.text(exchange.request.body.decode(), call.message, found, suspects)]
+    if call.header_params:  # they go upstream beside the body, and so are part of what is approved
+        beside: dict[str, Json] = {"Mcp-Param": dict(call.header_params)}
+        shown.append(message.text(dumps(beside), beside))
+    exchange.shown_whole = message.whole and sum(map(len, shown)) <= KEPT
+    exchange.shown = "\n".join(map(_cut, shown))
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= KEPT else f"{text[:KEPT]} [cut: {len(text) - KEPT} more characters]"

@@ -1,6 +1,7 @@
 """The policy's masks, compiled, and applied to single texts."""
 
 import functools
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -11,7 +12,12 @@ from mcp_sod.policy.policy import Policy
 
 type Suspects = frozenset[Detector]
 
-_HIDDEN = "[masked:hidden]"
+HIDDEN = "[masked:hidden]"
+_HIDDEN = "hidden"
+ESCAPED = 3  # how often a text is read once more without its escapes
+_ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|([^u]))", re.DOTALL)
+_LETTERS = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
+_BRACKET = re.compile(r'\\.|"[^"\\]*+(?:\\.[^"\\]*+)*+"|[\[\]{}]', re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,44 +61,85 @@ class Masks:
 
     def redacted(self, text: str) -> str:
         """Return a single text, masked."""
-        suspects = self.concerned(self.sweep.suspects([text]))
+        suspects = self.suspects(text)
         return self.text(text, suspects, Counter()) if suspects else text
+
+    def suspects(self, text: str) -> Suspects:
+        """Return the detectors that may find something in the text, or in what its escapes stand for."""
+        return self.concerned(self.sweep.suspects([text, *readings(text)]))
 
     def text(self, text: str, suspects: Suspects, counts: Counter[str]) -> str:
         """Return the text with what the suspects find replaced by markers; `counts` learns how often."""
         masked = self._cut(text, suspects, counts)
-        plain = plain_form(masked)
-        if plain != masked and any(True for _ in self._spans(plain, suspects)):
-            # Hidden behind invisible or look-alike characters: no offsets to cut at, so the whole text goes.
-            counts["hidden"] += 1
-            return _HIDDEN
+        if any(True for reading in readings(masked) if reading != masked for _ in self._spans(reading, suspects)):
+            # Hidden behind escapes or invisible or look-alike characters: nowhere to cut, so the whole text goes.
+            counts[_HIDDEN] += 1
+            return HIDDEN
         return masked
 
     def _cut(self, text: str, suspects: Suspects, counts: Counter[str]) -> str:
         found = sorted(self._spans(text, suspects), key=lambda item: (item[0], -item[1]))
         pieces: list[str] = []
         at = 0
-        for start, end, mask in found:
+        for start, end, name in found:
             if start >= at:
-                pieces += [text[at:start], mask.marker]
-                counts[mask.name] += 1
+                pieces += [text[at:start], f"[masked:{name}]"]
+                counts[name] += 1
             at = max(at, end)
         return "".join([*pieces, text[at:]])
 
-    def _spans(self, text: str, suspects: Suspects) -> Iterator[tuple[int, int, CompiledMask]]:
+    def _spans(self, text: str, suspects: Suspects) -> Iterator[tuple[int, int, str]]:
         for mask in self.masks:
             for detector in mask.detectors:
                 if detector in suspects:
-                    for start, end in detector.spans(text):
+                    for start, end, name in _whole(text, detector, mask.name):
                         if text[start:end] not in self.markers:
-                            yield start, end, mask
+                            yield start, end, name
+
+
+def readings(text: str) -> list[str]:
+    """Return the forms in which the text may be read: plain, and without JSON escapes, several times over."""
+    found = [plain_form(text)]
+    for _ in range(ESCAPED):
+        if "\\" not in text:
+            break
+        text = _ESCAPE.sub(_meant, text).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        found.append(plain_form(text))
+    return found
+
+
+def _meant(escape: re.Match[str]) -> str:
+    code, letter = escape.groups()
+    return chr(int(code, 16)) if code else _LETTERS.get(letter, letter)
+
+
+def _whole(text: str, detector: Detector, name: str) -> Iterator[tuple[int, int, str]]:
+    """Return what the detector finds; of a field whose value is a list or an object, all up to the closing bracket."""
+    covered = 0  # so that no part of the text is looked through twice
+    for start, end in detector.spans(text):
+        if not detector.group or text[start] not in "[{":
+            yield start, end, name
+        elif start >= covered:
+            closed = _closing(text, start)
+            covered = max(end, len(text) if closed is None else closed)
+            yield start, covered, _HIDDEN if closed is None else name
+
+
+def _closing(text: str, start: int) -> int | None:
+    """Return the end of the list or object that begins at `start`; None if it does not end."""
+    depth = 0
+    for found in _BRACKET.finditer(text, start):
+        depth += {"[": 1, "{": 1, "]": -1, "}": -1}.get(found[0], 0)
+        if depth == 0:
+            return found.end()
+    return None
 
 
 @functools.lru_cache(maxsize=256)
 def masks_for(policy: Policy, roles: frozenset[str]) -> Masks:
     """Return the masks that apply to a reader with these roles; with no role, all of them."""
     masks = tuple(mask for mask in _compiled(policy) if mask.raw_for.isdisjoint(roles))
-    return Masks(masks, policy.sweep, frozenset({_HIDDEN, *(mask.marker for mask in masks)}))
+    return Masks(masks, policy.sweep, frozenset({HIDDEN, *(mask.marker for mask in masks)}))
 
 
 @functools.lru_cache(maxsize=4)
@@ -104,9 +151,14 @@ def _compile(mask: Mask, policy: Policy) -> CompiledMask:
     return CompiledMask(
         name=mask.id,
         detectors=policy.mask_detectors(mask),
-        field=_short(globs(mask.fields, fold=True)),
+        field=_short(_field(mask.fields)),
         raw_for=frozenset(mask.raw_for),
     )
+
+
+def _field(fields: list[str]) -> Callable[[str], bool]:
+    named = globs(fields, fold=True)
+    return lambda key: named(key) or named(plain_form(key).strip())
 
 
 def _short(test: Callable[[str], bool]) -> Callable[[str], bool]:

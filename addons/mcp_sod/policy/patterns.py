@@ -171,6 +171,18 @@ def globs(patterns: Iterable[str], *, fold: bool = False) -> Callable[[str], boo
     return lambda name: match(name) is not None
 
 
+def plain_name(name: str) -> str:
+    """Return one form for names that a lenient server could take for each other: plain, trimmed, in one case."""
+    return plain_form(name).strip().casefold()
+
+
+def alike(patterns: Iterable[str]) -> Callable[[str], bool]:
+    """Return a test for names that match, as they stand or as a lenient server may read them: for what is barred."""
+    wanted = list(patterns)
+    exact, folded = globs(wanted), globs(map(plain_name, wanted))
+    return lambda name: exact(name) or folded(plain_name(name))
+
+
 def _options() -> Any:
     options = re2.Options()
     options.log_errors = False  # a pattern could quote a secret

@@ -64,4 +64,4 @@ def _field_in_text(fields: list[str]) -> str:
     names = "|".join(re.escape(field).replace(r"\*", r"[\w-]*").replace(r"\?", r"[\w-]") for field in fields)
     # A marker that stands there already is taken whole; a quotation that never ends, as far as it goes.
     value = r"""\[masked:[\w.-]+\]|"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|["']?[^\s,;&}\]"']+"""
-    return rf"""(?i)(?:^|[^\w-])(?:{names})["']?\s*[:=]\s*({value})"""
+    return rf"""(?i)(?:^|[^\w-])(?:{names})\s*["']?\s*[:=]\s*({value})"""

@@ -8,13 +8,15 @@ from dataclasses import dataclass
 from mcp_sod.errors import Unavailable
 from mcp_sod.exchange import Allow, Deny, Finding, Hold, Inspected, Verdict
 from mcp_sod.policy.model import Approval, Rule
-from mcp_sod.policy.patterns import Detector, globs
+from mcp_sod.policy.patterns import Detector, alike, globs, plain_name
 from mcp_sod.policy.policy import Policy
 from mcp_sod.wire.mcp import Call
 from mcp_sod.wire.strict_json import Path, pointer
 
 BUDGET = 0.1  # seconds for all rules over one call of the usual size
 BUDGET_PER_BYTE = 1e-5  # seconds more
+
+type Fold = Callable[[str | int], str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,15 +42,16 @@ class CompiledRule:
         if not self.detectors:
             return ()
         suspects = inspected.suspects.intersection(self.detectors)
+        folded = functools.cache(_folded)  # for this one message: names are the caller's, and may be long
         for found in inspected.texts if suspects else ():
             for path, text in found:
-                if self._looks_at(path) and any(detector.found_in(text) for detector in suspects):
+                if self._looks_at(path, folded) and any(detector.found_in(text) for detector in suspects):
                     return path
                 _in_time(until)
         return None
 
-    def _looks_at(self, path: Path) -> bool:
-        return not self.at or any(_same_place(path, prefix) for prefix in self.at)
+    def _looks_at(self, path: Path, folded: Fold) -> bool:
+        return not self.at or any(_same_place(path, prefix, folded) for prefix in self.at)
 
 
 def findings(policy: Policy, call: Call, upstream: str, inspected: Inspected) -> tuple[Finding, ...]:
@@ -103,7 +106,7 @@ def _compiled(rule: Rule, policy: Policy) -> CompiledRule:
         detectors=policy.rule_detectors(rule),
         upstream=globs(where.upstreams or ["*"]),
         method=globs(where.methods or ["*"]),
-        tool=globs(where.tools or ["*"]),
+        tool=alike(where.tools or ["*"]),
         at=tuple(_prefix(at) for at in where.at),
     )
 
@@ -112,8 +115,12 @@ def _prefix(at: str) -> Path:
     """Return the path that `arguments:/a/b` names; RFC 6901 escapes undone."""
     root, _, rest = at.partition(":")
     parts = [part.replace("~1", "/").replace("~0", "~") for part in rest.split("/")[1:]]
-    return ("params", "arguments", *parts) if root == "arguments" else ("params", *parts)
+    return ("params", *(_folded(part) for part in (["arguments", *parts] if root == "arguments" else parts)))
 
 
-def _same_place(path: Path, prefix: Path) -> bool:
-    return len(path) >= len(prefix) and all(str(a) == str(b) for a, b in zip(path, prefix, strict=False))
+def _same_place(path: Path, prefix: Path, folded: Fold) -> bool:
+    return len(path) >= len(prefix) and all(folded(a) == b for a, b in zip(path, prefix, strict=False))
+
+
+def _folded(part: str | int) -> str:
+    return plain_name(str(part))  # a server may read `SQL` as `sql`

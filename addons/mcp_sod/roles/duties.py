@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from mcp_sod.errors import Conflict, Denied
 from mcp_sod.exchange import Principal
 from mcp_sod.policy.model import Permission
-from mcp_sod.policy.patterns import globs
+from mcp_sod.policy.patterns import alike, globs
 from mcp_sod.policy.policy import Policy
 from mcp_sod.wire.mcp import Call
 
@@ -76,7 +76,7 @@ def _compiled(permission: Permission) -> Duty:
         upstream=permission.upstream,
         method=globs(permission.methods),
         tool=globs(permission.tools),
-        barred=globs(permission.except_),
+        barred=alike(permission.except_),
     )
 
 

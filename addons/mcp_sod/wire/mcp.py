@@ -59,6 +59,12 @@ class Call:
         """Whether it is of the stateless era (2026-07-28 and later; versions are dates, so they sort)."""
         return self.version is not None and self.version >= STATELESS_SINCE
 
+    @property
+    def header_params(self) -> dict[str, str]:
+        """The texts of the `Mcp-Param-*` headers, which go upstream beside the message."""
+        start = "mcp-param-"
+        return {name.removeprefix(start): text for name, text in self.header_texts if name.startswith(start)}
+
     def texts(self) -> Texts:
         """Return every decoded string and key that goes upstream, with its path in the message."""
         # A number as id is no text of anyone's: clients count, or draw at random.

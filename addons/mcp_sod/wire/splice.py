@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from json.decoder import scanstring  # type: ignore[attr-defined]  # C-accelerated, exported but not typed
+from typing import Final
 
 from mcp_sod.errors import Withheld
 from mcp_sod.wire.strict_json import Path
@@ -10,11 +11,13 @@ from mcp_sod.wire.strict_json import Path
 _BLANK = re.compile(r"[ \t\r\n]*").match
 _SCALAR = re.compile(r"[-+.0-9eEa-z]+").match  # numbers, true, false, null
 
+NAME: Final = -1  # as the last part of a path: the member's name, not its value
+
 type Span = tuple[int, int]
 
 
 def splice(text: str, changes: Mapping[Path, str]) -> str:
-    """Return the text with the values at some paths replaced by other JSON texts.
+    """Return the text with the values (or names) at some paths replaced by other JSON texts.
 
     `text` is one strict JSON value. Raises Withheld when a path is not there: a change that cannot be made must
     not pass for one that was.
@@ -59,9 +62,12 @@ def _scan(text: str, at: int, path: Path, wanted: set[Path], found: dict[Path, S
 def _members(text: str, at: int, path: Path, wanted: set[Path], found: dict[Path, Span]) -> int:
     at = _skip(text, at + 1)
     while text[at] != "}":
-        key, at = scanstring(text, at + 1)
-        at = _skip(text, _skip(text, at) + 1)  # over the colon
-        at = _skip(text, _scan(text, at, (*path, key), wanted, found))
+        (key, end), there = scanstring(text, at + 1), at
+        here = (*path, key)
+        if (*here, NAME) in wanted:
+            found[*here, NAME] = (there, end)
+        at = _skip(text, _skip(text, end) + 1)  # over the colon
+        at = _skip(text, _scan(text, at, here, wanted, found))
         if text[at] == ",":
             at = _skip(text, at + 1)
     return at + 1

@@ -7,7 +7,7 @@ Number tokens survive as `Decimal` and `int`, so that a canonical form tells apa
 import json
 import re
 from decimal import Decimal, InvalidOperation
-from typing import NamedTuple
+from typing import NamedTuple, TypeIs
 
 from mcp_sod.errors import Malformed
 
@@ -15,6 +15,7 @@ type Json = None | bool | int | Decimal | str | list[Json] | dict[str, Json]
 type Path = tuple[str | int, ...]
 
 MAX_DEPTH = 64
+_LONG_NUMBER = 64  # digits
 # A few bytes make a value, and each value costs time on the one event loop: these bound it to some tenths of a second.
 MAX_CONTAINERS = 200_000
 MAX_COMMAS = 500_000
@@ -98,15 +99,22 @@ def texts(value: Json, path: Path = ()) -> Texts:
                 elif isinstance(inner, dict | list):
                     todo.append((there, inner))
                 elif _is_number(inner):
-                    leaves.append((there, str(inner)))
+                    leaves.append((there, digits(inner)))
         elif isinstance(item, list):
             todo.extend(((*where, index), inner) for index, inner in enumerate(item))
         elif _is_number(item):
-            leaves.append((where, str(item)))
+            leaves.append((where, digits(item)))
     return Texts(leaves, keys)
 
 
-def _is_number(value: Json) -> bool:
+def digits(number: int | Decimal) -> str:
+    """Return a number with all its digits in a row (4.1e3 as 4100), unless its exponent would make that long."""
+    if isinstance(number, Decimal) and abs(number.adjusted()) < _LONG_NUMBER:
+        return format(number, "f")
+    return str(number)
+
+
+def _is_number(value: Json) -> TypeIs[int | Decimal]:
     return isinstance(value, int | Decimal) and not isinstance(value, bool)
 
 

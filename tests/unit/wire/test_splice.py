@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from mcp_sod.errors import Withheld
-from mcp_sod.wire.splice import spans, splice
+from mcp_sod.wire.splice import NAME, spans, splice
 from mcp_sod.wire.strict_json import Json, Path, parse_text
 
 from tests.unit.wire.json_values import VALUES, same, written
@@ -103,3 +103,12 @@ def test_a_change_that_cannot_be_made_withholds(path: Path) -> None:
     assert json.loads(splice(text, {("a", 1): "0"})) == {"a": ["x", 0]}
     with pytest.raises(Withheld):
         splice(text, {("a", 1): "0", path: "0"})
+
+
+def test_a_name_changes_and_its_value_stays() -> None:
+    """A member's name is spliced like a value, alone or together with its value, however it was written."""
+    text = '{ "\\u0061" : {"a":1}, "b":2 }'
+    assert splice(text, {("a", NAME): '"x"'}) == '{ "x" : {"a":1}, "b":2 }'
+    assert splice(text, {("a", "a", NAME): '"x"', ("b", NAME): '"y"', ("b",): "3"}) == '{ "\\u0061" : {"x":1}, "y":3 }'
+    with pytest.raises(Withheld):
+        splice(text, {("c", NAME): '"x"'})

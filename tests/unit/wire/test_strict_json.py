@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from mcp_sod.errors import Malformed
-from mcp_sod.wire.strict_json import Json, canonical, parse, parse_text, pointer, texts
+from mcp_sod.wire.strict_json import Json, canonical, digits, parse, parse_text, pointer, texts
 
 from tests.unit.wire.json_values import VALUES, same, written
 
@@ -127,7 +127,7 @@ def test_texts_finds_every_string_number_and_key(value: Json) -> None:
             case bool() | None:
                 pass
             case _:
-                wanted_leaves.append(str(item))
+                wanted_leaves.append(item if isinstance(item, str) else digits(item))
 
     walk(value)
     assert sorted(text for _, text in found.leaves) == sorted(wanted_leaves)
@@ -136,7 +136,7 @@ def test_texts_finds_every_string_number_and_key(value: Json) -> None:
         leaf = value
         for part in path:
             leaf = leaf[part]  # type: ignore[index]
-        assert str(leaf) == text
+        assert (digits(leaf) if isinstance(leaf, int | Decimal) else leaf) == text
     assert all(path[-1] == key for path, key in found.keys)
 
 
@@ -155,3 +155,23 @@ def test_it_reads_what_the_standard_library_reads(value: Json) -> None:
     """On plain values it agrees with json.loads."""
     text = json.dumps(value, default=str)
     assert parse_text(text) == json.loads(text, parse_float=Decimal)
+
+
+@pytest.mark.parametrize(
+    ("number", "row"),
+    [
+        ("4.111111111111111e15", "4111111111111111"),
+        ("41111111111111.1E2", "4111111111111110"),
+        ("12.50", "12.50"),
+        ("7", "7"),
+        ("1e-7", "0.0000001"),
+        ("1e999999", "1E+999999"),
+        ("1e-999999", "1E-999999"),
+    ],
+)
+def test_a_number_shows_its_digits_in_a_row(number: str, row: str) -> None:
+    """No way of writing a number hides its digits from a pattern; none makes a text needlessly long."""
+    value = parse_text(number)
+    assert isinstance(value, int | Decimal)
+    assert digits(value) == row
+    assert texts([value]).leaves == [((0,), row)]
