@@ -4,7 +4,7 @@ import functools
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from mcp_sod.policy.model import Mask
 from mcp_sod.policy.patterns import Detector, Sweep, globs, plain_form
@@ -18,6 +18,10 @@ ESCAPED = 3  # how often a text is read once more without its escapes
 _ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|([^u]))", re.DOTALL)
 _LETTERS = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
 _BRACKET = re.compile(r'\\.|"[^"\\]*+(?:\\.[^"\\]*+)*+"|[\[\]{}]', re.DOTALL)
+
+
+MEMORABLE = 128  # characters of a field's name
+MEMORY = 4096  # names
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +46,7 @@ class Masks:
     masks: tuple[CompiledMask, ...]
     sweep: Sweep
     markers: frozenset[str]  # what these masks leave behind
+    _fields: dict[str, CompiledMask | None] = field(default_factory=dict, compare=False)  # answers known already
 
     def __bool__(self) -> bool:
         """Say whether anything is masked at all."""
@@ -54,10 +59,14 @@ class Masks:
 
     def field(self, key: str) -> CompiledMask | None:
         """Return the mask that takes this field whole, if any."""
-        for mask in self.masks:
-            if mask.field(key):
-                return mask
-        return None
+        try:
+            return self._fields[key]
+        except KeyError:
+            found = next((mask for mask in self.masks if mask.field(key)), None)
+        # Long names, and ever new ones, would cost memory to remember.
+        if len(key) <= MEMORABLE and len(self._fields) < MEMORY:
+            self._fields[key] = found
+        return found
 
     def redacted(self, text: str) -> str:
         """Return a single text, masked."""
@@ -151,7 +160,7 @@ def _compile(mask: Mask, policy: Policy) -> CompiledMask:
     return CompiledMask(
         name=mask.id,
         detectors=policy.mask_detectors(mask),
-        field=_short(_field(mask.fields)),
+        field=_field(mask.fields),
         raw_for=frozenset(mask.raw_for),
     )
 
@@ -159,9 +168,3 @@ def _compile(mask: Mask, policy: Policy) -> CompiledMask:
 def _field(fields: list[str]) -> Callable[[str], bool]:
     named = globs(fields, fold=True)
     return lambda key: named(key) or named(plain_form(key).strip())
-
-
-def _short(test: Callable[[str], bool]) -> Callable[[str], bool]:
-    """Return the test, which remembers its answers, but for names so long that remembering them costs memory."""
-    known = functools.lru_cache(maxsize=4096)(test)
-    return lambda name: known(name) if len(name) <= 128 else test(name)
