@@ -1,6 +1,7 @@
 """The whole product on one page: which stages a message passes, in which order, and how they are put in place."""
 
 import asyncio
+import gc
 import logging
 from pathlib import Path
 
@@ -128,9 +129,11 @@ async def _ask_everyone(event: Hook) -> None:
 
 
 def _settle_chain() -> None:
-    """Leave two entries: what is busy, and the gate behind it."""
+    """Leave two entries, what is busy and the gate behind it; and let Python's collector forget what stays for good."""
     manager = ctx.master.addons
     manager.chain = [Busy([manager.lookup[name] for name in BUSY_ADDONS]), manager.lookup[Gate.name]]
+    gc.collect()
+    gc.freeze()  # it would walk all of the modules again and again while calls pass
 
 
 def _opened() -> Runtime | None:
