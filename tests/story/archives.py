@@ -42,7 +42,7 @@ class LockedBucket:
     """A bucket with Object Lock in COMPLIANCE mode on a real radosgw, with a user for each duty."""
 
     name = f"radosgw (Ceph), bucket {BUCKET} with S3 Object Lock in COMPLIANCE mode"
-    why = f"through S3, for {RETENTION} days, nobody can alter or delete a record, the gateway and the bucket's owner included."
+    why = f"through S3, for {RETENTION} days, neither the gateway nor the bucket's owner can alter or delete a record."
 
     def __init__(self, server: RadosGateway) -> None:
         server.create_locked_bucket(BUCKET, RETENTION)
