@@ -38,22 +38,19 @@ def on_request[S: Stage](step: Step[S]) -> Hook[S]:
 
 def on_reply[S: Stage](step: Step[S]) -> Hook[S]:
     """Make a stage's step a hook for replies of upstreams that no stage has withheld."""
-
-    async def hook(stage: S, flow: Flow) -> None:
-        passage = stage.gate.passage(flow)
-        if passage.sent and passage.answer is None:
-            await _guarded(stage, step, flow, passage)
-
-    return hook
+    return _on_reply(step, head=False)
 
 
 def on_reply_head[S: Stage](step: Step[S]) -> Hook[S]:
     """Make a stage's step a hook for the heads of such replies, before their bodies come."""
+    return _on_reply(step, head=True)
 
+
+def _on_reply[S: Stage](step: Step[S], *, head: bool) -> Hook[S]:
     async def hook(stage: S, flow: Flow) -> None:
         passage = stage.gate.passage(flow)
         if passage.sent and passage.answer is None:
-            await _guarded(stage, step, flow, passage, head=True)
+            await _guarded(stage, step, flow, passage, head=head)
 
     return hook
 

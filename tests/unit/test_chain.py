@@ -1,5 +1,6 @@
 """The chain and the gate, stage by stage, on real parts but without mitmdump around them."""
 
+import dataclasses
 import json
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -289,6 +290,24 @@ async def test_approvers_see_what_goes_upstream_beside_the_body(chain: Chain) ->
     assert ticket.shown.endswith('\n{"Mcp-Param":{"region":"prod [masked:secret]"}}')
 
 
+@pytest.mark.parametrize(("expires", "code"), [(2**40, "held"), (1, "denied")])
+async def test_a_token_must_outlive_the_wait(chain: Chain, expires: int, code: str) -> None:
+    """A call whose token expired while it waited does not go on, whatever became of its ticket."""
+    flow = chain.flow(sql=SECRET)
+    identity: Any = next(stage for stage in chain.stages if stage.name == "sod-identity")
+    known = identity.request
+
+    async def late(flow: http.HTTPFlow) -> None:
+        await known(flow)
+        exchange = chain.gate.exchange(flow)
+        assert exchange.principal
+        exchange.principal = dataclasses.replace(exchange.principal, expires=expires)
+
+    identity.request = late
+    assert not await chain.ask(flow)
+    assert chain.house.journal.records[-1]["code"] == code
+
+
 async def voted(chain: Chain, flow: http.HTTPFlow, decision: Literal["approve", "deny"]) -> None:
     """Holds the call until its patience ends, then has bob vote on its ticket."""
     assert not await chain.ask(flow)
@@ -397,9 +416,11 @@ def test_tunnels_lead_to_upstreams_only(chain: Chain, host: str, port: int, stat
     flow.request.host, flow.request.port = host, port
     chain.gate.http_connect(flow)
     assert (flow.response.status_code if flow.response else None) == status
-    data = type("Data", (), {"server": type("Server", (), {"address": (host, port), "error": None})})
-    chain.gate.server_connect(cast("Any", data))
-    assert (data.server.error is None) == (status is None)  # type: ignore[attr-defined]
+    server = type("Server", (), {"address": (host, port), "error": None, "sni": "chosen.by.the.client"})
+    chain.gate.server_connect(cast("Any", type("Data", (), {"server": server})))
+    assert (server.error is None) == (status is None)  # type: ignore[attr-defined]
+    if status is None:  # the upstream is verified by the policy's name for it, not by the client's
+        assert server.sni == host  # type: ignore[attr-defined]
 
 
 def test_digests_tell_requests_apart() -> None:

@@ -7,7 +7,7 @@ import sys
 from unittest.mock import Mock
 
 import pytest
-from mcp_sod.discretion import Discretion, Lossy
+from mcp_sod.discretion import Discretion, Lossy, error_page
 
 SECRET = "eyJhbGciOi.secret"  # noqa: S105 (nobody's)
 
@@ -67,3 +67,10 @@ def test_a_log_that_cannot_be_written_ends_nothing(monkeypatch: pytest.MonkeyPat
         print("lost", file=log)
     print("kept", file=log)
     assert file.getvalue() == "kept\n"
+
+
+def test_an_error_page_repeats_nothing() -> None:
+    """What mitmproxy could not read is not sent to the client in its error page."""
+    page = error_page(502, f"Received invalid header name: {SECRET}").decode()
+    assert SECRET not in page
+    assert page.startswith("502: ")

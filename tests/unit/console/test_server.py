@@ -1,9 +1,12 @@
 """Where the console listens."""
 
 import socket
+from collections.abc import AsyncIterator
 
+import httpx
 import pytest
-from mcp_sod.console.server import claim
+from fastapi import FastAPI
+from mcp_sod.console.server import MAX_BODY, Small, claim
 from mcp_sod.errors import StartError
 
 
@@ -17,3 +20,20 @@ def test_a_port_in_use_is_told(host: str) -> None:
         port = first.getsockname()[1]
         with pytest.raises(StartError, match=rf"cannot listen on {host}:{port}: .* change gateway\.console"):
             claim(host, port)
+
+
+@pytest.mark.parametrize(
+    ("content", "status"),
+    [(b"x" * MAX_BODY, 200), (b"x" * (MAX_BODY + 1), 413), (None, 413), (b"", 200)],
+    ids=["as large as may be", "one byte more", "of no stated length", "empty"],
+)
+async def test_a_large_body_is_refused_unread(content: bytes | None, status: int) -> None:
+    """Whoever sends the console more than a vote, with or without a token, is refused before anything reads it."""
+    app = FastAPI()
+    app.add_api_route("/", lambda: "read", methods=["POST"])
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(Small(app)), base_url="http://console") as client:
+        assert (await client.post("/", content=_chunks() if content is None else content)).status_code == status
+
+
+async def _chunks() -> AsyncIterator[bytes]:
+    yield b"in chunks"

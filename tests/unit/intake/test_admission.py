@@ -166,9 +166,9 @@ def test_a_compressed_reply_is_withheld(encoding: bytes) -> None:
         reply_kind(200, [(b"content-encoding", encoding)])
 
 
-@pytest.mark.parametrize("status", [100, 101, 103])
+@pytest.mark.parametrize("status", [100, 101, 103, 600, 99_999_999_999])
 def test_a_switch_of_protocols_is_withheld(status: int) -> None:
-    """A status below 200 never leads to a client."""
+    """A status below 200, or beyond HTTP's own, never leads to a client."""
     assert reply_kind(200, []) == "empty"
     with pytest.raises(Withheld):
         reply_kind(status, [])

@@ -260,3 +260,15 @@ def test_slow_masks_over_many_texts_refuse_in_bounded_time(tmp_path: Path) -> No
     reply_for(policy).whole(answer(a=["b" * 19] * 2000), "json")
     with pytest.raises(SodError, match="took too long"):
         reply_for(policy).whole(answer(a=["a" * 19] * 2000), "json")
+
+
+@pytest.mark.parametrize(("event_id", "delivered"), [("7-1", True), ("AKIA" + "A" * 16, False)])
+@pytest.mark.parametrize("data", ["data: \n", 'data: {"jsonrpc":"2.0","id":1,"result":{}}\n'])
+def test_an_event_id_carries_nothing_past_the_masks(event_id: str, delivered: bool, data: str) -> None:
+    """A client needs an event's id as it is, so an event whose id a mask finds something in is withheld."""
+    policy = load(DEFAULT)
+    masks = masks_for(policy, frozenset())
+    stream = Stream(Reply(tool_call(), masks, masks, None, 64), tool_call(), "x-1", 4096)
+    out = b"".join(stream(f"id: {event_id}\n{data}\n".encode()))
+    assert (event_id.encode() in out) == delivered
+    assert (b"-31502" in out or b"isError" in out) != delivered
