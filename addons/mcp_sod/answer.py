@@ -2,7 +2,7 @@
 
 from mcp_sod.errors import Refusal, Unauthenticated
 from mcp_sod.exchange import Exchange
-from mcp_sod.wire.mcp import refusal_body
+from mcp_sod.wire.replies import refusal_body
 
 
 def answer(exchange: Exchange, refusal: Refusal) -> tuple[int, bytes, dict[str, str]]:

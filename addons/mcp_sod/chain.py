@@ -24,6 +24,7 @@ from mcp_sod.release.addon import Release
 from mcp_sod.risk.addon import Risk
 from mcp_sod.roles.addon import Roles
 from mcp_sod.runtime import Runtime, open_runtime
+from mcp_sod.sessions.addon import Sessions
 from mcp_sod.stage import Stage
 
 logger = logging.getLogger("mcp_sod")
@@ -44,6 +45,7 @@ def stages(gate: Gate, runtime: Runtime) -> list[Stage]:
     return [
         Intake(gate),  #                            bytes → one Call; the reply's kind
         Identity(gate, lambda: runtime.verifier),  # token → Principal
+        Sessions(gate, runtime.ownership_key, runtime.conversations),  # whose session, event, task it is
         Masking(gate),  #                           what records and approvers may see; the reply, masked
         Roles(gate),  #                             groups → roles; separation; permission
         Risk(gate),  #                              rules → findings and a verdict

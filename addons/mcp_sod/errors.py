@@ -136,6 +136,24 @@ class Held(Refusal):
     code, event, rpc_code = "held", "held", -31409
 
 
+class Foreign(Denied):
+    """Something opaque (an event id, a request state, a task) that this principal did not get from the server."""
+
+    code, status, rpc_code = "foreign", 404, -31404
+
+
+class ForeignSession(Foreign):
+    """A session that is not this principal's; 404 tells a client to begin a new one (MCP 2025-11-25, sessions)."""
+
+    code, event, in_band = "foreign-session", "rejected", False
+
+
+class Unasked(Malformed):
+    """An answer to a request that the server did not make, or that has its answer."""
+
+    code = "unasked"
+
+
 class Unavailable(Refusal):
     """Something that the gateway needs in order to decide or to record is not there."""
 

@@ -9,7 +9,9 @@ from typing import Literal, Protocol
 from mcp_sod.policy.model import Approval, Upstream
 from mcp_sod.policy.patterns import Detector
 from mcp_sod.policy.policy import Policy
+from mcp_sod.wire.conversation import Conversation
 from mcp_sod.wire.mcp import Call
+from mcp_sod.wire.ownership import Owner
 from mcp_sod.wire.strict_json import Texts
 
 
@@ -59,6 +61,11 @@ class Principal:
     fingerprint: str = ""  # keyed hash of the token, for records
 
     @property
+    def binding(self) -> tuple[str, ...]:
+        """What a session stays bound to, whichever token the caller shows next."""
+        return (self.account, self.client or "", *sorted(self.actors))
+
+    @property
     def account(self) -> str:
         """The one account at the issuer; a person may have several."""
         return f"{self.issuer}#{self.subject}"
@@ -101,6 +108,33 @@ class Inspected:
 
 
 @dataclass(frozen=True, slots=True)
+class Outgoing:
+    """Where what goes upstream differs from what came: without the tags of what the caller owns. None: as it came."""
+
+    path: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Whose the things are that a call names, and what it belongs to.
+
+    `talk` gives the conversation of a session (empty: none); `session` is the one the call is in.
+    """
+
+    owner: Owner
+    session: str
+    talk: Callable[[str], Conversation]
+    outgoing: Outgoing = Outgoing()
+
+    @property
+    def conversation(self) -> Conversation:
+        """The conversation that the call belongs to."""
+        return self.talk(self.session)
+
+
+@dataclass(frozen=True, slots=True)
 class Undecided:
     """No stage has decided yet; at the end of the chain this is a refusal."""
 
@@ -129,7 +163,7 @@ class Hold:
 _LONGEST = 256  # characters of what a caller names: a record must fit in the journal whatever the caller sends
 _CUT = "…[cut]"
 
-type ReplyKind = Literal["json", "events", "empty", "other"]
+type ReplyKind = Literal["json", "events", "text", "empty", "other"]
 type Verdict = Undecided | Allow | Deny | Hold
 
 
@@ -160,9 +194,11 @@ class Exchange:
     began: float = field(default_factory=time.monotonic)
     upstream_name: str | None = None
     upstream: Upstream | None = None
+    by_endpoint: bool = False  # the request's target is one that the server gave its caller
     call: Call | None = None
     inspected: Inspected | None = None
     principal: Principal | None = None
+    standing: Standing | None = None
     roles: frozenset[str] | None = None
     visible_tool: Callable[[str], bool] | None = None
     findings: tuple[Finding, ...] = ()
@@ -172,6 +208,7 @@ class Exchange:
     ticket: str | None = None
     recorded: bool = False  # its intent is durable
     reply_kind: ReplyKind | None = None
+    bound: bool = False  # what the reply's head names is its owner's
     shown: str = ""  # the call as approvers and records may see it: masked
     shown_whole: bool = False
     reply: Callable[[], Mapping[str, object]] = dict  # gives what the outcome record says of the reply
@@ -179,7 +216,9 @@ class Exchange:
     @property
     def complete(self) -> bool:
         """Say whether every stage has filled in its part: a stage that was skipped is missed here."""
-        parts = (self.upstream, self.call, self.principal, self.inspected, self.roles, self.digest)
+        parts = (
+            self.upstream, self.call, self.principal, self.standing, self.inspected, self.roles, self.digest,
+        )  # fmt: skip
         return all(part is not None for part in parts) and isinstance(self.verdict, Allow) and self.recorded
 
     def bearings(self) -> dict[str, object]:

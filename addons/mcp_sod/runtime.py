@@ -16,9 +16,10 @@ from mcp_sod.console.api import build
 from mcp_sod.console.server import Server, claim
 from mcp_sod.errors import AuditError, PolicyError, SodError, StartError
 from mcp_sod.identity.tokens import Verifier
-from mcp_sod.intake.admission import addresses
+from mcp_sod.intake.routing import addresses
 from mcp_sod.policy.load import load, policy_files
 from mcp_sod.policy.policy import Policy
+from mcp_sod.wire.conversation import Conversations
 
 logger = logging.getLogger("mcp_sod")
 
@@ -34,6 +35,8 @@ class Runtime:
         state = _folder(policy.state)
         self._fingerprint_key = _key(state / "keys" / "fingerprint.key")
         self.verifier = Verifier(policy, self._fingerprint_key)
+        self.ownership_key = _key(state / "keys" / "ownership.key")
+        self.conversations = Conversations()
         self._console = Server(build(self), claim(*policy.gateway.console_address))
         audit, name = policy.audit, policy.gateway.name
         self.journal = Journal.open(

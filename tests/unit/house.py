@@ -8,7 +8,8 @@ from typing import Any
 from mcp_sod.approval.desk import Desk
 from mcp_sod.approval.tickets import Tickets
 from mcp_sod.identity.tokens import Verifier
-from mcp_sod.intake.admission import addresses
+from mcp_sod.intake.routing import addresses
+from mcp_sod.wire.conversation import Conversations
 
 from tests.unit.making import Memory, policy_of
 from tests.world.issuer import Issuer
@@ -41,6 +42,8 @@ class House:
         self.policy = policy_of(folder, **{"gateway": gateway, **identity(self.issuer), **ALL, **sections})
         self.journal = Memory()
         self.verifier = Verifier(self.policy, b"k" * 32)
+        self.ownership_key = b"o" * 32
+        self.conversations = Conversations()
         self.desk = Desk(Tickets(folder / "tickets.sqlite"), self.journal)
         self.trouble: str | None = None
 

@@ -1,5 +1,6 @@
 """Small real things that unit tests start from: policies, calls, principals, exchanges, a journal that can break."""
 
+import functools
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,10 +8,12 @@ from typing import Any
 
 import yaml
 from mcp_sod.errors import AuditError
-from mcp_sod.exchange import Exchange, Inspected, Principal, Request
+from mcp_sod.exchange import Exchange, Inspected, Principal, Request, Standing
 from mcp_sod.policy.load import load
 from mcp_sod.policy.policy import Policy
+from mcp_sod.wire.conversation import Conversations
 from mcp_sod.wire.mcp import Call, read_call
+from mcp_sod.wire.ownership import Owner
 
 GATEWAY: Mapping[str, Any] = {"name": "gw-test", "state": "state"}
 EMPTY: Mapping[str, Any] = {
@@ -71,10 +74,18 @@ def exchange_of(policy: Policy, call: Call, principal: Principal | None = None) 
     exchange = Exchange(policy, request_of(call))
     exchange.upstream_name, exchange.upstream, exchange.call = "tools", policy.document.upstreams["tools"], call
     exchange.principal = principal or principal_of()
+    exchange.standing = standing_of(exchange.principal)
+    exchange.bound = True
     exchange.digest = call.digest("tools")
     exchange.redact = str
     exchange.inspected = inspected(policy, call)
     return exchange
+
+
+def standing_of(principal: Principal, session: str = "", conversations: Conversations | None = None) -> Standing:
+    """Where a call of this principal stands, in a session or none."""
+    owner = Owner.of(b"o" * 32, "tools", *principal.binding)
+    return Standing(owner, session, functools.partial((conversations or Conversations()).of, owner.key))
 
 
 def inspected(policy: Policy, call: Call) -> Inspected:

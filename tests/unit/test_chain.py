@@ -105,12 +105,13 @@ async def test_credentials_do_not_leave(chain: Chain) -> None:
     assert token not in json.dumps(chain.house.journal.records)
     await chain.answer(flow, headers={"x-debug": SECRET, "set-cookie": "a", "mcp-session-id": "s"})
     assert flow.response
-    assert sorted(flow.response.headers) == ["content-length", "content-type", "mcp-session-id"]
+    assert sorted(flow.response.headers) == ["content-length", "content-type"]
 
 
 NEEDED = {  # what each stage cannot do without
     "sod-intake": "admit",
     "sod-identity": "_verifier",
+    "sod-sessions": "stand",
     "sod-masking": "_inspect",
     "sod-roles": "roles_of",
     "sod-risk": "findings",
@@ -186,7 +187,7 @@ async def test_what_is_delivered_is_what_was_sealed(chain: Chain, change: Callab
     assert chain.house.journal.events[-1] == "withheld"
 
 
-@pytest.mark.parametrize("without", ["sod-intake", "sod-masking", "sod-audit"])
+@pytest.mark.parametrize("without", ["sod-intake", "sod-sessions", "sod-masking", "sod-audit"])
 async def test_a_stage_that_is_skipped_withholds(chain: Chain, without: str) -> None:
     """Whichever stage does not see the reply, it is not delivered."""
     flow = chain.flow()
@@ -270,24 +271,24 @@ async def test_what_an_approver_cannot_see_is_not_held(chain: Chain, more: dict[
 
 
 async def test_nobody_keeps_a_call_from_the_record(chain: Chain) -> None:
-    """Of what cannot be masked the record has a digest, of all else in the call, headers too, what it says."""
+    """Of what cannot be masked the record has a digest, of all else in the call what it says."""
     flow = chain.flow(iban="DE00", z={"type": "image", "data": "/9j/"})
-    flow.request.headers["mcp-param-region"] = "=?base64?cHJvZHVjdGlvbg==?="
     assert await chain.ask(flow)
     said = chain.house.journal.records[-1]["request"]
     assert '"iban": "DE00"' in said
     assert "[not shown: binary, sha256:" in said
-    assert '"production"' in said
     assert "/9j/" not in said
 
 
 async def test_approvers_see_what_goes_upstream_beside_the_body(chain: Chain) -> None:
-    """The texts of Mcp-Param headers, which the digest binds, are shown with the call, masked."""
-    flow = chain.flow(sql=SECRET)
-    flow.request.headers["mcp-param-region"] = f"prod {SECRET}"
-    assert not await chain.ask(flow)
+    """What an Mcp-Param header says stands among the arguments that approvers see, or the call is refused."""
+    for region, held in ((f"prod {SECRET}", True), ("elsewhere", False)):
+        flow = chain.flow(sql=f"prod {SECRET}")
+        flow.request.headers["mcp-param-region"] = region
+        assert not await chain.ask(flow)
+        assert chain.house.journal.records[-1]["code"] == ("held" if held else "header-mismatch")
     (ticket,) = await chain.house.desk.newest("pending", 2)
-    assert ticket.shown.endswith('\n{"Mcp-Param":{"region":"prod [masked:secret]"}}')
+    assert "prod [masked:secret]" in ticket.shown
 
 
 @pytest.mark.parametrize(("expires", "code"), [(2**40, "held"), (1, "denied")])

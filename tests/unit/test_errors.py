@@ -19,6 +19,9 @@ TABLE = {  # code: (status, in band, event); what callers, dashboards and alerts
     "unlisted": (403, False, "rejected"),
     "misdirected": (421, False, "rejected"),
     "unauthenticated": (401, False, "rejected"),
+    "foreign": (404, True, "denied"),
+    "foreign-session": (404, False, "rejected"),
+    "unasked": (400, False, "rejected"),
 }
 
 

@@ -8,6 +8,7 @@ from mitmproxy.net.http.status_codes import RESPONSES
 from mcp_sod.errors import Malformed
 from mcp_sod.exchange import Exchange
 from mcp_sod.intake.admission import KEPT_REPLY_HEADERS, admit, reply_kind
+from mcp_sod.policy.model import Upstream
 from mcp_sod.stage import Stage, on_reply_head, on_request
 
 
@@ -19,13 +20,15 @@ class Intake(Stage):
         """Fill in upstream and call."""
         if flow.request.trailers:
             raise Malformed("Trailers are not accepted here.")
-        exchange.upstream_name, exchange.upstream, exchange.call = admit(exchange.request, exchange.policy)
+        route, exchange.call = admit(exchange.request, exchange.policy)
+        exchange.upstream_name, exchange.upstream, exchange.by_endpoint = route.name, route.upstream, route.given
 
     @on_reply_head
     async def responseheaders(self, exchange: Exchange, flow: http.HTTPFlow) -> None:
         """Fill in the reply's kind, and drop headers and a reason phrase that could carry anything."""
         response = cast("http.Response", flow.response)
         fields = [(name.lower(), value) for name, value in response.headers.fields]
-        exchange.reply_kind = reply_kind(response.status_code, fields)
+        upstream = cast("Upstream", exchange.upstream)
+        exchange.reply_kind = reply_kind(upstream.speaks, response.status_code, fields)
         response.headers.fields = tuple((name, value) for name, value in fields if name in KEPT_REPLY_HEADERS)
         response.reason = RESPONSES.get(response.status_code, "")

@@ -1,36 +1,48 @@
 """What a request must be before anyone asks who sent it: for a listed upstream, and understood in one way."""
 
 import functools
-from urllib.parse import urlsplit
-
-from mcp_sod.errors import Malformed, Misdirected, Unlisted, Unsupported, Withheld, WrongMethod
+import re
+from mcp_sod.errors import Malformed, Unsupported, Withheld, WrongMethod
 from mcp_sod.exchange import ReplyKind, Request
-from mcp_sod.policy.addresses import address, route
-from mcp_sod.policy.model import Upstream
+from mcp_sod.intake.routing import Route, find
+from mcp_sod.policy.model import Speaks
 from mcp_sod.policy.policy import Policy
-from mcp_sod.wire.mcp import Call, read_call
+from mcp_sod.wire.mcp import Call, read_bodyless, read_call
+from mcp_sod.wire.plain import read_plain
 
 _KINDS: dict[str, ReplyKind] = {"application/json": "json", "text/event-stream": "events", "": "empty"}
 # A header that is not known could carry text past the masks.
 KEPT_REPLY_HEADERS = frozenset({
     b"allow", b"cache-control", b"content-length", b"content-type", b"date", b"mcp-protocol-version",
-    b"mcp-session-id", b"retry-after",
+    b"mcp-session-id", b"request-id", b"retry-after", b"x-request-id",
 })  # fmt: skip
 
 
-def admit(request: Request, policy: Policy) -> tuple[str, Upstream, Call]:
-    """Return the upstream's name, the upstream and the call; raises a Refusal for anything else."""
-    name, upstream = _upstream(request, policy)
-    if request.method != "POST":
-        raise WrongMethod("An MCP upstream is spoken to with POST.", hint="GET streams are not offered here.")
-    _plain_headers(request)
+def admit(request: Request, policy: Policy) -> tuple[Route, Call]:
+    """Return where the request goes and the call that it is; raises a Refusal for anything else."""
+    route = find(request, policy)
+    _allowed_verb(request.method, route)
+    _plain_headers(request, route.upstream.speaks)
     limits = policy.gateway.limits
     if len(request.body) > limits.body:
         raise Malformed(f"The message is larger than {limits.body} bytes.")
-    return name, upstream, read_call(_inspected_headers(request), request.body, limits.depth)
+    return route, _call(request, route, limits.depth)
 
 
-def reply_kind(status: int, fields: list[tuple[bytes, bytes]]) -> ReplyKind:
+def _call(request: Request, route: Route, depth: int) -> Call:
+    speaks = route.upstream.speaks
+    match speaks:
+        case "mcp" | "mcp-sse" if request.method == "POST":
+            return read_call(_inspected_headers(request), request.body, depth)
+        case "mcp" | "mcp-sse":
+            return read_bodyless(_inspected_headers(request), request.method, request.body)
+        case "http":
+            kind = next(iter(request.header("content-type")), "")
+            return read_plain(request.method, request.url, kind, request.body, depth)
+    raise Unsupported("This kind of upstream is not read here yet.")
+
+
+def reply_kind(speaks: Speaks, status: int, fields: list[tuple[bytes, bytes]]) -> ReplyKind:
     """Return what the reply claims to be; raises Withheld for what is not read here.
 
     `fields`: its headers, names in lower case.
@@ -42,7 +54,8 @@ def reply_kind(status: int, fields: list[tuple[bytes, bytes]]) -> ReplyKind:
     kinds = [value for name, value in fields if name == b"content-type"]
     if len(kinds) > 1:
         return "other"
-    return _kind(kinds[0] if kinds else b"")
+    kind = _kind(kinds[0] if kinds else b"")
+    return "other" if kind == "text" and speaks != "http" else kind
 
 
 @functools.lru_cache(maxsize=64)
@@ -50,41 +63,28 @@ def _kind(content_type: bytes) -> ReplyKind:
     media, _, parameters = content_type.decode("latin-1").lower().partition(";")
     if parameters.strip().replace('"', "") not in ("", "charset=utf-8"):
         return "other"
+    if _TEXT.fullmatch(media.strip()) and media.strip() not in _KINDS:
+        return "text"
     return _KINDS.get(media.strip(), "other")
 
 
-@functools.lru_cache(maxsize=4)
-def routes(policy: Policy) -> dict[str, str]:
-    """Return the names of the upstreams by their one URL, as `scheme://host:port/path`."""
-    return {route(upstream.url): name for name, upstream in policy.document.upstreams.items()}
+_TEXT = re.compile(r"text/[a-z0-9.+-]{1,40}")
+_VERBS: dict[Speaks, frozenset[str]] = {
+    "mcp": frozenset({"POST", "GET", "DELETE"}),
+    "mcp-sse": frozenset({"GET"}),
+    "openai": frozenset({"POST"}),
+    "anthropic": frozenset({"POST"}),
+    "http": frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"}),
+}
 
 
-@functools.lru_cache(maxsize=4)
-def addresses(policy: Policy) -> frozenset[tuple[str, int]]:
-    """Return host and port of every upstream."""
-    return frozenset(address(upstream.url) for upstream in policy.document.upstreams.values())
+def _allowed_verb(verb: str, route: Route) -> None:
+    known = frozenset({"POST"}) if route.given else _VERBS[route.upstream.speaks]
+    if verb not in known:
+        raise WrongMethod(f"This upstream is spoken to with {', '.join(sorted(known))}.")
 
 
-def _upstream(request: Request, policy: Policy) -> tuple[str, Upstream]:
-    name = routes(policy).get(request.url)
-    if name is None:
-        raise Unlisted("This is not an upstream of this gateway.", hint="See upstreams: in the policy.")
-    if request.forward:  # in reverse mode the destination is the upstream, whatever the request calls it
-        for said in (*request.header("host"), *filter(None, [request.authority])):
-            if _authority(said, request.url) != address(request.url):
-                raise Misdirected("The Host header, the request's target and the tunnel name different destinations.")
-    return name, policy.document.upstreams[name]
-
-
-def _authority(host: str, url: str) -> tuple[str, int] | None:
-    whole = f"{urlsplit(url).scheme}://{host}"
-    try:
-        return address(whole) if "@" not in host and urlsplit(whole).netloc == host else None
-    except ValueError:
-        return None
-
-
-def _plain_headers(request: Request) -> None:
+def _plain_headers(request: Request, speaks: Speaks) -> None:
     once: dict[str, str] = {}
     for name, value in request.headers:
         if not (value.isascii() and value.isprintable()):
@@ -98,12 +98,14 @@ def _plain_headers(request: Request) -> None:
         raise Unsupported("Only Content-Encoding: identity is read here.", hint="Send the body uncompressed.")
     if once.get("transfer-encoding", "chunked").strip().lower() != "chunked":
         raise Unsupported("Only Transfer-Encoding: chunked is read here.")
-    if not _is_json(once.get("content-type", "")):
-        raise Unsupported("MCP messages are sent as Content-Type: application/json.")
+    if (request.body or request.method == "POST") and speaks != "http" and not _is_json(once.get("content-type", "")):
+        raise Unsupported("Messages are sent here as Content-Type: application/json.")
 
 
 _REFUSED_HEADERS = frozenset({"upgrade", "trailer", "x-http-method-override"})
-_SINGLE_HEADERS = frozenset({"host", "content-type", "content-encoding", "content-length", "transfer-encoding"})
+_SINGLE_HEADERS = frozenset({
+    "host", "origin", "last-event-id", "content-type", "content-encoding", "content-length", "transfer-encoding",
+})  # fmt: skip
 
 
 @functools.lru_cache(maxsize=64)
@@ -115,4 +117,7 @@ def _is_json(content_type: str) -> bool:
 
 
 def _inspected_headers(request: Request) -> dict[str, str]:
-    return {name: value for name, value in request.headers if name.startswith("mcp-") or name == "host"}
+    return {name: value for name, value in request.headers if name in _INSPECTED or name.startswith("mcp-")}
+
+
+_INSPECTED = frozenset({"host", "origin", "last-event-id"})

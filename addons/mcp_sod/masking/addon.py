@@ -2,20 +2,23 @@
 
 import asyncio
 import functools
+from http import HTTPStatus
 from typing import cast
 
 from mitmproxy import http
 
+from mcp_sod.answer import answer
 from mcp_sod.errors import Withheld
 from mcp_sod.exchange import Exchange, Inspected
+from mcp_sod.masking.answers import Answer
 from mcp_sod.masking.masks import masks_for
 from mcp_sod.masking.message import MaskedMessage
 from mcp_sod.masking.reply import KEPT, Reply, Stream
+from mcp_sod.policy.model import Upstream
 from mcp_sod.policy.patterns import LONG
 from mcp_sod.policy.policy import Policy
 from mcp_sod.stage import Stage, on_reply, on_reply_head, on_request
-from mcp_sod.wire.mcp import Call, refusal_body
-from mcp_sod.wire.strict_json import Json, dumps
+from mcp_sod.wire.mcp import Call
 
 _NOBODY: frozenset[str] = frozenset()
 
@@ -37,12 +40,12 @@ class Masking(Stage):
         """Let an event stream through, event by event; everything else is read whole first."""
         if exchange.reply_kind != "events":
             return
-        call, response = cast("Call", exchange.call), cast("http.Response", flow.response)
+        response = cast("http.Response", flow.response)
         reply = _reply(exchange, response)
         others = (field for field in response.headers.fields if field[0] != b"content-length")
         framing = () if flow.request.is_http2 else ((b"transfer-encoding", b"chunked"),)
         response.headers.fields = (*others, *framing)
-        response.stream = Stream(reply, call, exchange.reference, exchange.policy.gateway.limits.body)
+        response.stream = Stream(reply, exchange.reference, exchange.policy.gateway.limits.body)
         exchange.reply = reply.facts
         self.gate.seal(flow, response.stream)
 
@@ -54,9 +57,10 @@ class Masking(Stage):
             return
         reply = _reply(exchange, response)
         exchange.reply = reply.facts
-        raw, kind = response.raw_content or b"", exchange.reply_kind
+        kind = exchange.reply_kind
         if kind is None:
             raise Withheld("The head of the upstream's reply was not inspected.")
+        raw = b"" if _says_nothing(exchange, response.status_code) else response.raw_content or b""
         try:
             body = await asyncio.to_thread(reply.whole, raw, kind) if len(raw) > LONG else reply.whole(raw, kind)
         except Withheld as withheld:
@@ -64,7 +68,7 @@ class Masking(Stage):
                 raise
             reply.problem = withheld  # the status stays: clients act on it
             response.headers["content-type"] = "application/json"
-            body = refusal_body(exchange.call, withheld, exchange.reference, None)
+            _, body, _ = answer(exchange, withheld)
         response.raw_content = body
         if (b"content-length", length := str(len(body)).encode()) not in response.headers.fields:
             others = (field for field in response.headers.fields if field[0] != b"content-length")
@@ -73,13 +77,26 @@ class Masking(Stage):
 
 
 def _reply(exchange: Exchange, response: http.Response) -> Reply:
+    if not exchange.bound:
+        raise Withheld("The reply's session was not bound to who asked.")
     reader = masks_for(exchange.policy, exchange.roles or _NOBODY)
     head = b"\n".join(value for _, value in response.headers.fields).decode("latin-1")
     if reader.redacted(head) != head:
         raise Withheld("A header of the upstream's reply holds something sensitive.")
-    record = masks_for(exchange.policy, _NOBODY)
-    depth = exchange.policy.gateway.limits.depth
-    return Reply(cast("Call", exchange.call), reader, record, exchange.visible_tool, depth)
+    record, upstream = masks_for(exchange.policy, _NOBODY), cast("Upstream", exchange.upstream)
+    match upstream.speaks:
+        case "mcp" | "mcp-sse":
+            return Answer(exchange, reader, record)
+        case "http":
+            return Reply(reader, record, exchange.policy.gateway.limits.depth)
+    raise Withheld("Nobody here reads this kind of reply.")
+
+
+def _says_nothing(exchange: Exchange, status: int) -> bool:
+    """Say whether the reply is a mere acknowledgement, of which clients read no body (202 Accepted and the like)."""
+    upstream, call = cast("Upstream", exchange.upstream), cast("Call", exchange.call)
+    mcp = upstream.speaks in ("mcp", "mcp-sse")
+    return mcp and status < 400 and (status == HTTPStatus.ACCEPTED or call.kind not in ("request", "stream"))
 
 
 def _redacted(policy: Policy, text: str) -> str:
@@ -98,12 +115,10 @@ def _inspect(exchange: Exchange) -> None:
     suspects = exchange.policy.sweep.suspects(found.plain())
     exchange.inspected = Inspected(found, suspects, len(exchange.request.body))
     message = MaskedMessage(masks_for(exchange.policy, _NOBODY), strict=False)
-    shown = [message.text(exchange.request.body.decode(), call.message, found, suspects)]
-    if call.header_params:  # they go upstream beside the body, and so are part of what is approved
-        beside: dict[str, Json] = {"Mcp-Param": dict(call.header_params)}
-        shown.append(message.text(dumps(beside), beside))
-    exchange.shown_whole = message.whole and sum(map(len, shown)) <= KEPT
-    exchange.shown = "\n".join(map(_cut, shown))
+    written = exchange.request.body.decode() if call.written is None else call.written
+    shown = message.text(written, call.message, found, suspects)
+    exchange.shown_whole = message.whole and len(shown) <= KEPT
+    exchange.shown = _cut(shown)
 
 
 def _cut(text: str) -> str:

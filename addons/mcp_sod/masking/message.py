@@ -11,6 +11,7 @@ from decimal import Decimal
 
 from mcp_sod.errors import Malformed, Unavailable, Withheld
 from mcp_sod.masking.masks import HIDDEN, CompiledMask, Masks, Suspects, readings
+from mcp_sod.wire.replies import STATE, TASKS
 from mcp_sod.wire.splice import NAME, splice
 from mcp_sod.wire.strict_json import Json, Path, Texts, digits, dumps, parse_text, texts
 
@@ -21,8 +22,8 @@ _JSON_BEGINS = re.compile(r"[ \t\r\n]*+[{\[\"]").match
 _ENVELOPE: frozenset[Path] = frozenset((name,) for name in ("jsonrpc", "id", "method", "params", "result", "error"))
 # What a client must get back unchanged or cannot go on. A secret in one of these is not masked but withheld.
 _OPAQUE: frozenset[Path] = frozenset({
-    ("jsonrpc",), ("id",), ("method",), ("result", "nextCursor"), ("result", "requestState"),
-    ("result", "resultType"), ("result", "protocolVersion"), ("params", "progressToken"), ("params", "requestId"),
+    ("jsonrpc",), ("id",), ("method",), ("result", "nextCursor"), ("result", "resultType"),
+    ("result", "protocolVersion"), ("params", "progressToken"), ("params", "requestId"), STATE, *TASKS,
 })  # fmt: skip
 
 

@@ -2,31 +2,29 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from mcp_sod.errors import Malformed, SodError, Unavailable, Withheld
 from mcp_sod.exchange import ReplyKind
 from mcp_sod.masking.masks import Masks
 from mcp_sod.masking.message import MaskedMessage
-from mcp_sod.wire.mcp import Call, check_reply, refusal_body, without_tools
-from mcp_sod.wire.splice import splice
 from mcp_sod.wire.sse import Event, Events
-from mcp_sod.wire.strict_json import Json, parse, parse_text
+from mcp_sod.wire.strict_json import Json, dumps, parse, parse_text
 
 KEPT = 64 * 1024  # characters of a reply that its record keeps; the digest speaks for the rest
 
 
 class Reply:
-    """Masks the messages of one reply and remembers what the outcome record will say."""
+    """Masks the messages of one reply and remembers what the outcome record will say.
 
-    def __init__(
-        self, call: Call, reader: Masks, record: Masks, visible: Callable[[str], bool] | None, depth: int
-    ) -> None:
-        """`reader`: the masks for who reads it; `record`: all masks; `visible`: the tools that a list may show."""
-        self._call = call
+    By itself it is the reply of a service of which nothing is known: JSON or text. What is known of MCP and of model
+    APIs is in its subclasses.
+    """
+
+    def __init__(self, reader: Masks, record: Masks, depth: int) -> None:
+        """`reader`: the masks for who reads it; `record`: all masks; `depth`: how deep JSON may be nested."""
         self._reader = reader
         self._record = record
-        self._visible = visible
         self._depth = depth
         self._counts: Counter[str] = Counter()
         self._kept: list[str] = []
@@ -35,58 +33,85 @@ class Reply:
         self._size = 0
         self.problem: SodError | None = None
 
+    # what the stage asks for
+
     def whole(self, raw: bytes, kind: ReplyKind) -> bytes:
-        """Return the masked body of a reply that was read whole; raises Withheld for anything but JSON."""
+        """Return the masked body of a reply that was read whole; raises Withheld for what cannot be masked."""
         if not raw:
             return raw
-        if kind != "json":
+        if kind not in ("json", "text"):
             raise Withheld("The upstream's reply is of a kind that cannot be masked.")
         try:
-            message = parse(raw, self._depth)
-        except Malformed as error:
-            raise Withheld(f"The upstream's reply was not understood: {error.sentence}") from None
-        return self._delivered(self._masked(raw.decode(), message, streamed=False).encode())
+            text = raw.decode("utf-8")
+        except UnicodeDecodeError:
+            raise Withheld("The upstream's reply was not understood: it is not UTF-8.") from None
+        shown = self._words(text) if kind == "text" else self._message(text, self._parsed(text), streamed=False)
+        return self._delivered(shown.encode())
 
     def event(self, event: Event) -> bytes:
         """Return the bytes of a masked event; raises Withheld."""
-        if event.event_id and self._reader.redacted(event.event_id) != event.event_id:
-            raise Withheld("An event's id holds something sensitive; a client needs it as it is.")
-        if not event.data:
-            return self._delivered(event.encode())
-        try:
-            message = parse_text(event.data, self._depth)
-        except Malformed as error:
-            raise Withheld(f"The upstream's reply was not understood: {error.sentence}") from None
-        text = self._masked(event.data, message, streamed=True)
-        return self._delivered(Event(text, event.event_id, event.retry).encode())
+        self._plain_id(event)
+        text = event.data
+        if text:
+            text = self._streamed(text)
+        return self._delivered(Event(text, event.event_id, event.retry, event.kind).encode())
+
+    def rest(self) -> bytes:
+        """Return what is held back still when the stream is over."""
+        return b""
+
+    def ending(self, refusal: Withheld, reference: str) -> bytes:
+        """Return the event with which a stream ends of which the rest is withheld."""
+        return Event(dumps({"error": f"{refusal.for_caller} (reference {reference})"}), kind="error").encode()
 
     def facts(self) -> dict[str, object]:
         """Return what the outcome record says: size and digest of what was delivered, what was masked, the text."""
-        kept = "".join(self._kept)
         facts: dict[str, object] = {
             "bytes": self._size,
             "sha256": self._digest.hexdigest(),
             "masked": dict(self._counts),
-            "body": kept,
+            "body": "".join(self._kept),
             "cut": self._room == 0,
         }
         return facts | ({"code": self.problem.code, "reason": self.problem.sentence} if self.problem else {})
 
-    def _masked(self, text: str, message: Json, *, streamed: bool) -> str:
-        checked = check_reply(message, self._call, streamed=streamed)
-        if self._visible is not None:
-            changes = without_tools(text, checked, self._visible)
-            if changes:
-                text = splice(text, changes)
-                checked = check_reply(parse_text(text, self._depth), self._call, streamed=streamed)
-        listing = self._call.method == "tools/list"
-        delivered = MaskedMessage(self._reader, listing, self._counts).text(text, checked)
-        self._keep(delivered if self._record == self._reader else self._for_record(text, checked, listing))
+    # what subclasses know better
+
+    def _message(self, text: str, value: Json, *, streamed: bool) -> str:  # noqa: ARG002 (for subclasses)
+        return self._masked(text, value)
+
+    def _streamed(self, text: str) -> str:
+        try:
+            value = parse_text(text, self._depth)
+        except Malformed:
+            return self._words(text)
+        return self._masked(text, value)
+
+    # what they share
+
+    def _parsed(self, text: str) -> Json:
+        try:
+            return parse_text(text, self._depth)
+        except Malformed as error:
+            raise Withheld(f"The upstream's reply was not understood: {error.sentence}") from None
+
+    def _masked(self, text: str, value: Json, *, listing: bool = False) -> str:
+        delivered = MaskedMessage(self._reader, listing, self._counts).text(text, value)
+        self._keep(delivered if self._record == self._reader else self._for_record(text, value, listing=listing))
         return delivered
 
-    def _for_record(self, text: str, message: dict[str, Json], listing: bool) -> str:  # noqa: FBT001 (private)
+    def _words(self, text: str) -> str:
+        shown = parse(self._masked(dumps(text), text).encode())
+        assert isinstance(shown, str)
+        return shown
+
+    def _plain_id(self, event: Event) -> None:
+        if event.event_id and self._reader.redacted(event.event_id) != event.event_id:
+            raise Withheld("An event's id holds something sensitive; a client needs it as it is.")
+
+    def _for_record(self, text: str, value: Json, *, listing: bool) -> str:
         try:
-            return MaskedMessage(self._record, listing).text(text, message)
+            return MaskedMessage(self._record, listing).text(text, value)
         except Withheld as error:  # its reader may have it raw, the record may not
             return f"[not kept: {error.sentence}]"
 
@@ -104,10 +129,9 @@ class Reply:
 class Stream:
     """What mitmproxy calls with each chunk of an SSE reply: whole masked events out, nothing else, ever."""
 
-    def __init__(self, reply: Reply, call: Call, reference: str, limit: int) -> None:
+    def __init__(self, reply: Reply, reference: str, limit: int) -> None:
         """`limit`: bytes of one event."""
         self._reply = reply
-        self._call = call
         self._reference = reference
         self._events = Events(limit)
 
@@ -117,7 +141,7 @@ class Stream:
             return []
         out: list[bytes] = []
         try:
-            out.extend(self._masked(chunk))
+            out.extend(piece for piece in self._masked(chunk) if piece)
         except SodError as error:
             out.append(self._ended(error))
         except Exception:  # noqa: BLE001 (raising here would hang the client; everything unforeseen withholds)
@@ -127,8 +151,9 @@ class Stream:
     def _masked(self, chunk: bytes) -> Iterator[bytes]:
         for event in self._events.feed(chunk):
             yield b":\n\n" if event is None else self._reply.event(event)
+        if not chunk:
+            yield self._reply.rest()
 
     def _ended(self, error: SodError) -> bytes:
         self._reply.problem = error
-        refusal = Withheld(error.sentence, hint=error.hint)
-        return Event(refusal_body(self._call, refusal, self._reference, None).decode()).encode()
+        return self._reply.ending(Withheld(error.sentence, hint=error.hint), self._reference)

@@ -17,3 +17,8 @@ def address(url: str) -> tuple[str, int]:
     """Return host and port; raises ValueError for a port that is none."""
     parts = urlsplit(url)
     return (parts.hostname or "").lower(), parts.port or _PORTS[parts.scheme]
+
+
+def target(url: str) -> str:
+    """Return path and query of a URL that has a path."""
+    return "/" + url.partition("://")[2].partition("/")[2]

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from mcp_sod.errors import PolicyError
-from mcp_sod.policy.addresses import route
+from mcp_sod.policy.addresses import address, route
 from mcp_sod.policy.model import Approval, Document, Part
 from mcp_sod.policy.policy import Policy
 from mcp_sod.policy.source import MAX_FILE, Source, Trail
@@ -151,10 +151,16 @@ def _unknown(path: Trail, name: str, known: Collection[str], kind: str) -> Itera
 def _same_place(document: Document) -> Iterator[_Fault]:
     """Yield upstreams at an address that another has: one would be there in name alone."""
     first: dict[str, str] = {}
+    given: dict[tuple[str, int], str] = {}
     for name, upstream in document.upstreams.items():
         there = first.setdefault(route(upstream.url), name)
         if there != name:
             yield ("upstreams", name, "url"), (f"{there!r} has this address already.", "Keep one of the two.")
+        if upstream.speaks == "mcp-sse":
+            there = given.setdefault(address(upstream.url), name)
+            if there != name:
+                sentence = f"{there!r} gives out endpoints at this host and port already."
+                yield ("upstreams", name, "url"), (sentence, "Give each mcp-sse server a host or port of its own.")
 
 
 def _repeated(section: str, names: list[str]) -> Iterator[_Fault]:

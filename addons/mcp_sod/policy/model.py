@@ -17,6 +17,7 @@ def _compiles(source: str) -> str:
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 Algorithm = Literal["ES256", "ES384", "ES512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "EdDSA"]
+Speaks = Literal["mcp", "mcp-sse", "openai", "anthropic", "http"]
 Regex = Annotated[str, AfterValidator(_compiles)]
 
 
@@ -70,18 +71,37 @@ class Secret(Part):
         return self
 
 
+class HeaderSecret(Secret):
+    """A secret that stands in a header of its own, such as a model API's `x-api-key`."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9-]{0,63}$")]
+
+
 class Credential(Part):
     """The gateway's own credential for an upstream."""
 
-    bearer: Secret
+    bearer: Secret | None = None
+    header: HeaderSecret | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if (self.bearer is None) == (self.header is None):
+            raise ValueError("a credential is either {bearer: …} or {header: {name: …, env: …}}")
+        return self
 
 
 class Upstream(Part):
-    """A server behind the gateway; anything not listed is refused."""
+    """A server behind the gateway; anything not listed is refused.
+
+    `speaks`: `mcp` is streamable HTTP, `mcp-sse` the older HTTP with SSE (2024-11-05). Model APIs have their endpoints
+    below the URL. An `http` service is its URL alone or, where that ends with a slash, all that is below it.
+    `provider_mcp`: whether a model's provider may be told to call MCP servers by itself, round this gateway.
+    """
 
     url: str
-    speaks: Literal["mcp"]
+    speaks: Speaks
     credential: Credential | None = None
+    provider_mcp: Literal["refuse", "allow"] = "refuse"
 
     @model_validator(mode="after")
     def _url_is_whole(self) -> Self:
@@ -89,6 +109,8 @@ class Upstream(Part):
         whole = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0  # `port` checks its range
         if not whole or parts.fragment or parts.username:
             raise ValueError("url must be http(s)://host[:port]/path with no user and no fragment")
+        if parts.query and self.speaks not in ("mcp", "mcp-sse"):
+            raise ValueError("url must have no query, since calls have their own")
         return self
 
 

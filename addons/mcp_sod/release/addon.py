@@ -4,10 +4,12 @@ from typing import cast
 
 from mitmproxy import http
 
-from mcp_sod.exchange import Exchange
+from mcp_sod.errors import Unasked
+from mcp_sod.exchange import Exchange, Standing
 from mcp_sod.policy.model import Upstream
 from mcp_sod.release.credentials import forwarded, own_headers
 from mcp_sod.stage import Stage, on_request
+from mcp_sod.wire.mcp import Call
 
 
 class Release(Stage):
@@ -16,11 +18,28 @@ class Release(Stage):
     @on_request
     async def request(self, exchange: Exchange, flow: http.HTTPFlow) -> None:
         """Release the request; the gate opens only if the verdict is Allow."""
-        kept = [field for field in flow.request.headers.fields if forwarded(field[0].lower(), field[1])]
-        own = own_headers(exchange.policy, cast("Upstream", exchange.upstream))
+        call, standing = cast("Call", exchange.call), cast("Standing", exchange.standing)
+        _converse(call, standing)
+        outgoing, upstream = standing.outgoing, cast("Upstream", exchange.upstream)
+        kept = list(forwarded(flow.request.headers.fields, upstream.speaks, outgoing.headers))
+        own = own_headers(exchange.policy, upstream)
         # Its length is stated anew: a body that came in chunks would else go on with nothing to say where it ends.
-        length = (b"content-length", str(len(exchange.request.body)).encode())
-        flow.request.headers.fields = (*kept, *own, length)
+        body = exchange.request.body if outgoing.body is None else outgoing.body
+        length = [(b"content-length", str(len(body)).encode())] if body or flow.request.method == "POST" else []
+        flow.request.headers.fields = (*kept, *own, *length)
+        flow.request.raw_content = body
+        if outgoing.path is not None:
+            flow.request.path = outgoing.path
         if not flow.request.is_http2:
             flow.request.authority = ""  # the target was checked; the upstream gets its own path alone
         self.gate.release(flow)
+
+
+def _converse(call: Call, standing: Standing) -> None:
+    """Take note of what is owed an answer from now on."""
+    if call.stateless or call.request_id is None:
+        return
+    if call.is_request:
+        standing.conversation.ask(call.request_id, call.method)
+    elif not standing.conversation.settle(call.request_id):
+        raise Unasked("This request of the server's has its answer.")

@@ -2,37 +2,70 @@
 
 import os
 import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from mcp_sod.errors import Unavailable
-from mcp_sod.policy.model import Secret, Upstream
+from mcp_sod.policy.model import Credential, Secret, Speaks, Upstream
 from mcp_sod.policy.policy import Policy
 
 # Each in a form that carries nothing else, or inspected with the call (session id, host, and what the body repeats).
-_FORWARDED = {
-    b"accept": re.compile(rb"(?:(?:application/json|text/event-stream|\*/\*)(?:; ?q=[01](?:\.\d)?)?(?:, ?|$))+"),
-    b"content-type": re.compile(rb"(?i)application/json(?:; ?charset=\"?utf-8\"?)?"),
+_ANY = {
+    b"accept": re.compile(
+        rb"(?:(?:application/json|text/event-stream|text/plain|\*/\*)(?:; ?q=[01](?:\.\d)?)?(?:, ?|$))+"
+    ),
+    b"content-type": re.compile(rb"(?i)(?:application/json|text/[a-z.+-]{1,40})(?:; ?charset=\"?utf-8\"?)?"),
     b"host": re.compile(rb"[\w.:\[\]-]{1,255}"),
+    b"traceparent": re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}"),
+}
+_MCP = _ANY | {
+    b"last-event-id": re.compile(rb"[\x21-\x7e]{1,540}"),
     b"mcp-method": re.compile(rb".+"),
     b"mcp-name": re.compile(rb".+"),
     b"mcp-protocol-version": re.compile(rb"\d{4}-\d\d-\d\d"),
     b"mcp-session-id": re.compile(rb"[\x21-\x7e]{1,256}"),
-    b"traceparent": re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}"),
+    b"origin": re.compile(rb"null|https?://[\w.:\[\]-]{1,255}"),
 }
+_FORWARDED: dict[Speaks, dict[bytes, re.Pattern[bytes]]] = {
+    "mcp": _MCP,
+    "mcp-sse": _MCP,
+    "openai": _ANY,
+    "anthropic": _ANY | {
+        b"anthropic-version": re.compile(rb"\d{4}-\d\d-\d\d"),
+        b"anthropic-beta": re.compile(rb"[a-z0-9-]{1,64}(?:, ?[a-z0-9-]{1,64}){0,9}"),
+    },
+    "http": _ANY,
+}  # fmt: skip
+
+type Fields = tuple[tuple[bytes, bytes], ...]
 
 
-def forwarded(name: bytes, value: bytes) -> bool:
-    """Say whether a request's header goes on; `name` in lower case. Credentials and unknown ones do not."""
-    form = _FORWARDED.get(name)
-    return name.startswith(b"mcp-param-") if form is None else form.fullmatch(value) is not None
+def forwarded(fields: Fields, speaks: Speaks, changed: Mapping[str, str]) -> Iterator[tuple[bytes, bytes]]:
+    """Yield the request's headers that go on, some with other values. Credentials and unknown ones do not."""
+    forms, news = _FORWARDED[speaks], {name.encode(): value.encode() for name, value in changed.items()}
+    for name, value in fields:
+        lower = name.lower()
+        form = forms.get(lower)
+        if form is None:
+            if speaks in ("mcp", "mcp-sse") and lower.startswith(b"mcp-param-"):
+                yield name, value
+        elif form.fullmatch(value):
+            yield name, news.get(lower, value)
 
 
 def own_headers(policy: Policy, upstream: Upstream) -> list[tuple[bytes, bytes]]:
     """Return the headers that the gateway adds; raises Unavailable when its credential cannot be read."""
     headers = [(b"accept-encoding", b"identity")]
     if upstream.credential is not None:
-        headers.append((b"authorization", b"Bearer " + _secret(policy.base, upstream.credential.bearer).encode()))
+        headers.append(_shown(policy.base, upstream.credential))
     return headers
+
+
+def _shown(base: Path, credential: Credential) -> tuple[bytes, bytes]:
+    if credential.header is not None:
+        return credential.header.name.lower().encode(), _secret(base, credential.header).encode()
+    assert credential.bearer is not None
+    return b"authorization", b"Bearer " + _secret(base, credential.bearer).encode()
 
 
 def _secret(base: Path, secret: Secret) -> str:

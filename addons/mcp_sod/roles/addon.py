@@ -20,5 +20,5 @@ class Roles(Stage):
         upstream = cast("str", exchange.upstream_name)
         exchange.roles = roles_of(principal, exchange.policy)
         check_permission(exchange.policy, exchange.roles, upstream, call)
-        if call.method == "tools/list":
+        if call.method == "tools/list" or call.kind == "stream":  # a late list may come on a stream
             exchange.visible_tool = visible_tool(exchange.policy, exchange.roles, upstream)

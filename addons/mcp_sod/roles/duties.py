@@ -49,8 +49,9 @@ def _roles(groups: frozenset[str], policy: Policy, *, human: bool) -> frozenset[
 def check_permission(policy: Policy, roles: frozenset[str], upstream: str, call: Call) -> None:
     """Raise Denied unless one of the roles may make the call."""
     duties = [duty for duty in _duties(policy, roles) if duty.upstream == upstream]
-    if not call.is_request and call.method.startswith("notifications/") and duties:
-        return  # the protocol's own signals, for whoever may talk to this upstream at all
+    signal = call.kind == "notification" and call.method.startswith("notifications/")
+    if duties and (signal or call.kind in ("response", "stream", "close")):
+        return  # the protocol's own means, for whoever may talk to this upstream at all
     for duty in duties:
         if duty.method(call.method) and (call.tool is None or duty.allows_tool(call.tool)):
             return

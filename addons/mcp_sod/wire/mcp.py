@@ -1,19 +1,20 @@
-"""MCP messages: one POSTed body becomes one Call; refusals get the shape that the caller's era parses.
+"""What MCP clients send: one HTTP request becomes one Call.
 
-Sources: JSON-RPC 2.0; MCP 2025-11-25 (streamable HTTP) and 2026-07-28 (stateless; header validation).
+Sources: JSON-RPC 2.0; MCP 2024-11-05 (HTTP with SSE), 2025-11-25 (streamable HTTP), 2026-07-28 (stateless; header
+validation).
 """
 
 import base64
 import binascii
 import hashlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from decimal import Decimal
+from typing import Final, Literal
 
-from mcp_sod.errors import Malformed, Mismatch, Refusal, Withheld
-from mcp_sod.wire.splice import spans
-from mcp_sod.wire.strict_json import Json, Path, Texts, canonical, dumps, parse, texts
+from mcp_sod.errors import Malformed, Mismatch
+from mcp_sod.wire.strict_json import Json, Texts, canonical, digits, parse, texts
 
 STATELESS_SINCE: Final = "2026-07-28"
 _VERSION_KEY: Final = "io.modelcontextprotocol/protocolVersion"
@@ -25,17 +26,26 @@ _NAMED_BY: Final = {
     "resources/subscribe": "uri",
     "resources/unsubscribe": "uri",
 }
-_READ_HERE: Final = frozenset({"name", "uri", "arguments", "_meta"})
+_READ_HERE: Final = frozenset({"name", "uri", "arguments", "_meta", "requestState", "taskId"})
+_FOLDED: Final = frozenset(key.casefold() for key in _READ_HERE)
 _METHOD = re.compile(r"[A-Za-z0-9_$./-]{1,128}")
+_PARAM: Final = "mcp-param-"
 _CHECKED_HEADERS: Final = frozenset({"mcp-method", "mcp-name", "mcp-protocol-version"})  # they repeat the body
-_OF_THE_CONNECTION: Final = frozenset({"host", "mcp-session-id"})  # inspected, but no part of what is approved
+# Inspected, but no part of what is approved.
+_OF_THE_CONNECTION: Final = frozenset({"host", "origin", "mcp-session-id", "last-event-id"})
 _TRACE_PARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _PLAIN_TOKEN = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+type Kind = Literal["request", "notification", "response", "stream", "close"]
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One message from a client: a request (with an id) or a notification (without)."""
+    """One message from a client.
+
+    `kind`: a request (waits for an answer), a notification, a response (to a request of the server's, whose method it
+    has once that is known), a stream (`GET`) or the close of a session (`DELETE`).
+    """
 
     message: dict[str, Json]
     method: str
@@ -43,11 +53,17 @@ class Call:
     name: str | None
     version: str | None
     header_texts: tuple[tuple[str, str], ...] = field(default=())
+    kind: Kind = "request"
+    written: str | None = None  # the message as JSON text, where that is not the request's body
 
     @property
     def is_request(self) -> bool:
         """Whether the sender waits for an answer."""
-        return self.request_id is not None
+        return self.kind == "request"
+
+    def header(self, name: str) -> str | None:
+        """Return the text of one of the inspected headers."""
+        return next((text for known, text in self.header_texts if known == name), None)
 
     @property
     def tool(self) -> str | None:
@@ -59,31 +75,27 @@ class Call:
         """Whether it is of the stateless era (2026-07-28 and later; versions are dates, so they sort)."""
         return self.version is not None and self.version >= STATELESS_SINCE
 
-    @property
-    def header_params(self) -> dict[str, str]:
-        """The texts of the `Mcp-Param-*` headers, which go upstream beside the message."""
-        start = "mcp-param-"
-        return {name.removeprefix(start): text for name, text in self.header_texts if name.startswith(start)}
-
     def texts(self) -> Texts:
         """Return every decoded string and key that goes upstream, with its path in the message."""
         # A number as id is no text of anyone's: clients count, or draw at random.
         found = texts({**self.message, "id": None} if isinstance(self.request_id, int) else self.message)
         found.leaves.extend((("header", name), text) for name, text in self.header_texts)
+        found.keys.extend((("header", name), name) for name, _ in self.header_texts if name.startswith(_PARAM))
         return found
 
     def digest(self, upstream: str) -> str:
-        """Return the hex SHA-256 that an approval is bound to: upstream, method and params, to the digit.
+        """Return the hex SHA-256 that an approval is bound to: upstream, method and all that is said, to the digit.
 
         Left out is only what a repeat of the same call changes by itself: the id, and in `_meta` a plain progress
         token and a well-formed W3C trace parent.
         """
-        params = self.message.get("params")
+        said = {key: value for key, value in self.message.items() if key not in ("jsonrpc", "id", "method")}
+        params = said.get("params")
         if isinstance(params, dict) and isinstance(meta := params.get("_meta"), dict):
             kept = {key: value for key, value in meta.items() if not _per_request(key, value)}
-            params = {**params, "_meta": kept}
+            said["params"] = {**params, "_meta": kept}
         headers: list[Json] = [[name, text] for name, text in self.header_texts if name not in _OF_THE_CONNECTION]
-        form = canonical([upstream, self.method, params, headers])
+        form = canonical([upstream, self.method, said, headers])
         return hashlib.sha256(form).hexdigest()
 
 
@@ -96,20 +108,22 @@ def _per_request(key: str, value: Json) -> bool:
 def read_call(headers: Mapping[str, str], body: bytes, max_depth: int) -> Call:
     """Return the one call in a POSTed body.
 
-    `headers`: Host and the `mcp-*` headers, names in lower case, each given once. Raises Malformed, or Mismatch when
-    the headers say something else than the body.
+    `headers`: the inspected ones (Host, Origin, `mcp-*`), names in lower case, each given once. Raises Malformed, or
+    Mismatch when the headers say something else than the body.
     """
     message = parse(body, max_depth)
     if isinstance(message, list):
         raise Malformed("JSON-RPC batches are not accepted.", hint="Send one message a request.")
     if not isinstance(message, dict) or message.get("jsonrpc") != "2.0":
         raise Malformed("The body is not a JSON-RPC 2.0 message.")
+    if "method" not in message:
+        return _response(headers, message)
     method, params = message.get("method"), message.get("params", {})
     if not isinstance(method, str) or not message.keys() <= {"jsonrpc", "id", "method", "params"}:
         raise Malformed("The body is not a JSON-RPC request or notification.")
     if not isinstance(params, dict):
         raise Malformed("The params of an MCP message are an object.")
-    if any(key not in _READ_HERE and key.casefold() in _READ_HERE for key in params):
+    if any(key not in _READ_HERE and key.casefold() in _FOLDED for key in params):
         # Some servers (Go's) read keys in any case, the last one winning: they would read another call than this.
         raise Malformed("A key of the params differs from one of MCP's in case alone.")
     if "id" in message and not _is_id(message["id"]):
@@ -119,10 +133,74 @@ def read_call(headers: Mapping[str, str], body: bytes, max_depth: int) -> Call:
     name = _name(method, params)
     version = _agreed_version(headers, params)
     _headers_agree(headers, method, name)
-    texts = tuple((key, _decoded(value)) for key, value in headers.items() if key not in _CHECKED_HEADERS)
+    texts = _header_texts(headers)
+    _params_agree(texts, params)
     request_id = message.get("id")
     assert request_id is None or isinstance(request_id, int | str)
-    return Call(message, method, request_id, name, version, texts)
+    kind: Kind = "notification" if request_id is None else "request"
+    return Call(message, method, request_id, name, version, texts, kind)
+
+
+def read_bodyless(headers: Mapping[str, str], verb: str, body: bytes) -> Call:
+    """Return the call that a GET (a stream of what the server has to say) or a DELETE (the session's end) is."""
+    if body:
+        raise Malformed(f"A {verb} has no body.")
+    if "mcp-method" in headers or "mcp-name" in headers:
+        raise Mismatch(f"A {verb} carries no message that a header could name.")
+    kind: Kind = "stream" if verb == "GET" else "close"
+    return Call({}, verb, None, None, headers.get("mcp-protocol-version"), _header_texts(headers), kind)
+
+
+def _response(headers: Mapping[str, str], message: dict[str, Json]) -> Call:
+    """Return the client's answer to a request of the server's."""
+    answers = message.keys() == {"jsonrpc", "id", "result"} or message.keys() == {"jsonrpc", "id", "error"}
+    outcome = message.get("result", message.get("error"))
+    if not (answers and _is_id(message["id"]) and isinstance(outcome, dict)):
+        raise Malformed("The body is not a JSON-RPC request, notification or response.")
+    if "mcp-method" in headers or "mcp-name" in headers:
+        raise Mismatch("The headers name a method, and the body is a response.")
+    request_id = message["id"]
+    assert isinstance(request_id, int | str)
+    version = headers.get("mcp-protocol-version")
+    return Call(message, "response", request_id, None, version, _header_texts(headers), "response")
+
+
+def _header_texts(headers: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    return tuple((key, _decoded(value)) for key, value in headers.items() if key not in _CHECKED_HEADERS)
+
+
+def _params_agree(headers: tuple[tuple[str, str], ...], params: dict[str, Json]) -> None:
+    """Raise Mismatch for an `Mcp-Param-*` header whose text no argument has (2026-07-28, custom headers).
+
+    Which argument it repeats is in the tool's schema, which is the server's to check; that the body says it at all is
+    enough here, since every argument is inspected.
+    """
+    said = {text for name, text in headers if name.startswith(_PARAM)}
+    if said and not said <= {_as_header(text) for text in _scalars(params.get("arguments", {}))}:
+        raise Mismatch("An Mcp-Param header says what no argument says.")
+
+
+def _scalars(value: Json) -> list[Json]:
+    todo: list[Json] = [value]
+    found: list[Json] = []
+    while todo:
+        item = todo.pop()
+        if isinstance(item, dict | list):
+            todo.extend(item.values() if isinstance(item, dict) else item)
+        else:
+            found.append(item)
+    return found
+
+
+def _as_header(value: Json) -> str | None:
+    match value:
+        case bool():
+            return "true" if value else "false"
+        case int() | Decimal():
+            return digits(value)
+        case str():
+            return value
+    return None
 
 
 def _is_id(value: Json) -> bool:
@@ -171,59 +249,3 @@ def _decoded(value: str) -> str:
         return base64.b64decode(value[9:-2], validate=True).decode()
     except (binascii.Error, UnicodeDecodeError):
         raise Mismatch("A base64 header value does not decode.") from None
-
-
-def refusal_body(call: Call | None, refusal: Refusal, reference: str, ticket: str | None) -> bytes:
-    """Return the JSON that tells the caller of a refusal, in the shape that the call's sender parses."""
-    facts = {"code": refusal.code, "reference": reference} | ({"ticket": ticket} if ticket else {})
-    sentence = f"{refusal.for_caller} (reference {reference})"
-    answer: dict[str, object] = {"jsonrpc": "2.0", "id": call.request_id if call else None}
-    if refusal.in_band and call is not None and call.tool is not None:
-        answer["result"] = {
-            "content": [{"type": "text", "text": sentence}],
-            "isError": True,
-            "_meta": {f"mcp-sod/{key}": value for key, value in facts.items()},
-        } | ({"resultType": "complete"} if call.stateless else {})
-    else:
-        answer["error"] = {"code": refusal.rpc_code, "message": sentence, "data": facts}
-    return dumps(answer).encode()
-
-
-def check_reply(message: Json, call: Call, *, streamed: bool) -> dict[str, Json]:
-    """Return the message if it is an answer to the call, or, in a stream, something the server may say meanwhile.
-
-    Raises Withheld for anything else: an answer to another's request would slip one person's result to another.
-    """
-    if not isinstance(message, dict) or message.get("jsonrpc") != "2.0":
-        raise Withheld("The upstream's reply is not a JSON-RPC message.")
-    keys = message.keys()
-    if keys in ({"jsonrpc", "id", "result"}, {"jsonrpc", "id", "error"}):
-        answered = message["id"]
-        # To Python true is 1.
-        if answered == call.request_id and type(answered) is type(call.request_id):
-            return message
-        if answered is None and "error" in keys:
-            return message
-        raise Withheld("The upstream's reply answers a different request.")
-    if streamed and "method" in keys and keys <= {"jsonrpc", "id", "method", "params"}:
-        return message
-    raise Withheld("The upstream's reply is not a JSON-RPC answer.")
-
-
-def without_tools(text: str, message: dict[str, Json], visible: Callable[[str], bool]) -> dict[Path, str]:
-    """Return the change to a `tools/list` answer's text that leaves only the visible tools, each as it was written."""
-    result = message.get("result")
-    tools = result.get("tools") if isinstance(result, dict) else None
-    if not isinstance(tools, list):
-        return {}
-    kept = [index for index, tool in enumerate(tools) if _tool_name(tool, visible)]
-    if len(kept) == len(tools):
-        return {}
-    where: list[Path] = [("result", "tools", index) for index in kept]
-    found = spans(text, set(where))
-    return {("result", "tools"): "[" + ",".join(text[slice(*found[path])] for path in where) + "]"}
-
-
-def _tool_name(tool: Json, visible: Callable[[str], bool]) -> bool:
-    name = tool.get("name") if isinstance(tool, dict) else None
-    return isinstance(name, str) and visible(name)

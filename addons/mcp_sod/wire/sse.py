@@ -8,19 +8,21 @@ from mcp_sod.errors import Withheld
 
 _LINE_END = re.compile(rb"\r\n|\n|\r")
 _EVENT_ID = re.compile(r"[\x21-\x7e]{1,512}")
+_KIND = re.compile(r"[a-z][a-z_.]{0,63}")
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One event: its data (lines joined by LF), and its opaque id and reconnection time where they were sent."""
+    """One event: its data (lines joined by LF), and its opaque id, reconnection time and kind where they were sent."""
 
     data: str | None
     event_id: str | None = None
     retry: str | None = None
+    kind: str | None = None
 
     def encode(self) -> bytes:
         """Return the event's bytes, in one form."""
-        lines = ["event: message"] if self.data else []
+        lines = [] if self.kind is None else [f"event: {self.kind}"]
         if self.event_id is not None:
             lines.append(f"id: {self.event_id}")
         if self.retry is not None:
@@ -94,11 +96,11 @@ def _event(lines: list[bytes]) -> Event | None:
 def _checked(fields: dict[str, list[str]]) -> Event | None:
     """Keep the fields that MCP uses. Comments (an empty name) and unknown fields carry text past the masks: dropped."""
     event_id, retry, kind = (fields.get(name, [None])[-1] for name in ("id", "retry", "event"))
-    if kind not in (None, "", "message"):
-        raise Withheld("The reply has an event of a type that MCP does not use.")
+    if kind and _KIND.fullmatch(kind) is None:
+        raise Withheld("The reply has an event of a type that is not plain.")
     if event_id and _EVENT_ID.fullmatch(event_id) is None:
         raise Withheld("The reply has an event id that is not plain.")
     if retry is not None and not (retry.isascii() and retry.isdigit() and len(retry) < 10):
         retry = None
     data = "\n".join(fields["data"]) if "data" in fields else None
-    return None if data is None and not event_id and retry is None else Event(data, event_id, retry)
+    return None if data is None and not event_id and retry is None else Event(data, event_id, retry, kind or None)

@@ -6,12 +6,14 @@ from typing import Any
 import pytest
 from mcp_sod.errors import Refusal, Withheld
 from mcp_sod.exchange import ReplyKind, Request
-from mcp_sod.intake.admission import addresses, admit, reply_kind
+from mcp_sod.intake.admission import admit, reply_kind
+from mcp_sod.intake.routing import addresses
 from mcp_sod.policy.policy import Policy
 
 from tests.unit.making import body_of, policy_of
 
 JSON = ("content-type", "application/json")
+SAYS = ("mcp-method", "ping")
 HERE = ("host", "tools.example:9000")
 UPSTREAMS = {
     "tools": {"url": "http://tools.example:9000/mcp", "speaks": "mcp"},
@@ -75,8 +77,11 @@ BAD: list[tuple[str, dict[str, Any], str]] = [
     ("another query", {"url": "https://query.example:443/v1/mcp?tenant=b"}, "unlisted"),
     ("no query", {"url": "https://query.example:443/v1/mcp"}, "unlisted"),
     ("metadata of the cloud", {"url": "http://169.254.169.254:80/"}, "unlisted"),
-    ("GET", {"method": "GET"}, "http-method"),
-    ("DELETE", {"method": "DELETE"}, "http-method"),
+    ("GET with a body", {"method": "GET"}, "malformed"),
+    ("DELETE with a body", {"method": "DELETE"}, "malformed"),
+    ("a GET that names a method", {"method": "GET", "body": b"", "headers": (SAYS,)}, "header-mismatch"),
+    ("PUT", {"method": "PUT"}, "http-method"),
+    ("HEAD", {"method": "HEAD", "body": b""}, "http-method"),
     ("post in small letters", {"method": "post"}, "http-method"),
     ("another host in the header", {"headers": (JSON, ("host", "root.example"))}, "misdirected"),
     ("another port in the header", {"headers": (JSON, ("host", "tools.example:9001"))}, "misdirected"),
@@ -118,8 +123,8 @@ BAD: list[tuple[str, dict[str, Any], str]] = [
 @pytest.mark.parametrize(("changed", "name"), [row[1:] for row in GOOD], ids=[row[0] for row in GOOD])
 def test_what_is_understood_is_admitted(changed: dict[str, Any], name: str, policy: Policy) -> None:
     """A POST to a listed URL with a call in plain JSON is admitted, for that upstream."""
-    found, upstream, call = admit(request(**changed), policy)
-    assert (found, upstream, call.method) == (name, policy.document.upstreams[name], "ping")
+    route, call = admit(request(**changed), policy)
+    assert (route.name, route.upstream, call.method) == (name, policy.document.upstreams[name], "ping")
 
 
 @pytest.mark.parametrize(("changed", "code"), [row[1:] for row in BAD], ids=[row[0] for row in BAD])
@@ -156,19 +161,19 @@ def test_addresses_are_those_of_upstreams(policy: Policy, tmp_path: Path) -> Non
 )
 def test_a_replys_kind(fields: list[tuple[bytes, bytes]], kind: ReplyKind) -> None:
     """JSON and events are known by one plain content type; everything else is other."""
-    assert reply_kind(200, fields) == kind
+    assert reply_kind("mcp", 200, fields) == kind
 
 
 @pytest.mark.parametrize("encoding", [b"gzip", b"br", b"rot13", b"identity, gzip", b""])
 def test_a_compressed_reply_is_withheld(encoding: bytes) -> None:
     """A reply in an encoding that was not asked for is not read, so it is not delivered."""
     with pytest.raises(Withheld):
-        reply_kind(200, [(b"content-encoding", encoding)])
+        reply_kind("mcp", 200, [(b"content-encoding", encoding)])
 
 
 @pytest.mark.parametrize("status", [100, 101, 103, 600, 99_999_999_999])
 def test_a_switch_of_protocols_is_withheld(status: int) -> None:
     """A status below 200, or beyond HTTP's own, never leads to a client."""
-    assert reply_kind(200, []) == "empty"
+    assert reply_kind("mcp", 200, []) == "empty"
     with pytest.raises(Withheld):
-        reply_kind(status, [])
+        reply_kind("mcp", status, [])

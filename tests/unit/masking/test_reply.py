@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mcp_sod.errors import SodError, Withheld
+from mcp_sod.masking.answers import Answer
 from mcp_sod.masking.masks import masks_for
 from mcp_sod.masking.reply import KEPT, Reply, Stream
 from mcp_sod.policy.load import load
@@ -20,7 +21,7 @@ from mcp_sod.wire.strict_json import parse
 from pydantic import Field
 
 from tests.unit.cases import Case, rows
-from tests.unit.making import call_of, policy_of, tool_call
+from tests.unit.making import call_of, exchange_of, policy_of, principal_of, standing_of, tool_call
 from tests.unit.wire.json_values import VALUES, written
 from tests.world.policies import DEFAULT
 
@@ -49,7 +50,9 @@ def reply_for(
 ) -> Reply:
     """The reply to a call for a reader with these roles."""
     visible = (lambda name: name not in hidden) if hidden else None
-    return Reply(call or tool_call(), masks_for(policy, roles), masks_for(policy, NOBODY), visible, 64)
+    exchange = exchange_of(policy, call or tool_call())
+    exchange.visible_tool = visible
+    return Answer(exchange, masks_for(policy, roles), masks_for(policy, NOBODY))
 
 
 @pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
@@ -64,7 +67,7 @@ def test_a_reader_gets_what_the_policy_gives(
     came = case.wrapped(case.reply or case.error)
     if streamed:
         said = b"data: " + came.replace("\n", "\ndata: ").encode() + b"\n\n"
-        delivered = b"".join(Stream(reply, call, "x-1", 10**6)(said))
+        delivered = b"".join(Stream(reply, "x-1", 10**6)(said))
         body = next(event.data for event in Events(10**6).feed(delivered) if event and event.data)
     elif case.withheld:
         with pytest.raises(Withheld, match=case.withheld):
@@ -130,22 +133,23 @@ def test_a_masked_reply_is_json_holds_nothing_and_stays_so(default: Policy, data
 
 NOTE = '{"jsonrpc":"2.0","method":"notifications/message",%s "params":{"data":"%s"}}'
 ANSWER = '{"jsonrpc":"2.0","id":1,"result":{"text":"é𝔘 %s %s","password":"%s"}}'
+TAGGED = standing_of(principal_of()).owner.tagged("event", "1")
 STREAM = (
     f"event: message\r\nid: 1\r\ndata: {NOTE % ('\r\ndata: ', SECRET)}\r\n\r\n"
     f": {SECRET}\n\n"
     f"data: {ANSWER % (SECRET, '\\u0041KIAABCDEFGHIJKLMNOQ', 'x')}\n\n"
 ).encode()
 WANTED = (
-    f"event: message\nid: 1\ndata: {NOTE % ('\ndata: ', '[masked:secret]')}\n\n"
+    f"event: message\nid: {TAGGED}\ndata: {NOTE % ('\ndata: ', '[masked:secret]')}\n\n"
     ":\n\n"
-    f"event: message\ndata: {ANSWER % ('[masked:secret]', '[masked:secret]', '[masked:field]')}\n\n"
+    f"data: {ANSWER % ('[masked:secret]', '[masked:secret]', '[masked:field]')}\n\n"
 ).encode()
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 64, len(STREAM)])
 def test_a_secret_cut_into_chunks_is_masked(default: Policy, size: int) -> None:
     """Chunks of any size give the same masked events; comments, which no mask sees, lose their text."""
-    stream = Stream(reply_for(default), tool_call(), "x-1", 10_000)
+    stream = Stream(reply_for(default), "x-1", 10_000)
     chunks = [STREAM[at : at + size] for at in range(0, len(STREAM), size)]
     assert b"".join(piece for chunk in [*chunks, b""] for piece in stream(chunk)) == WANTED
 
@@ -153,7 +157,7 @@ def test_a_secret_cut_into_chunks_is_masked(default: Policy, size: int) -> None:
 @pytest.mark.parametrize("cut", range(len(STREAM)))
 def test_a_secret_cut_anywhere_is_masked(default: Policy, cut: int) -> None:
     """Wherever a stream is cut in two, nothing is delivered before it is masked, and never an empty chunk."""
-    stream = Stream(reply_for(default), tool_call(), "x-1", 10_000)
+    stream = Stream(reply_for(default), "x-1", 10_000)
     first, second = stream(STREAM[:cut]), stream(STREAM[cut:])
     assert SECRET.encode() not in b"".join(first)
     assert b"".join([*first, *second]) == WANTED
@@ -168,7 +172,7 @@ def test_a_secret_cut_anywhere_is_masked(default: Policy, cut: int) -> None:
 )
 def test_a_stream_never_raises_and_never_ends_early(default: Policy, chunks: list[bytes]) -> None:
     """Whatever an upstream sends, the client's connection is not broken by an exception or an empty chunk."""
-    stream = Stream(reply_for(default), tool_call(), "x-1", 200)
+    stream = Stream(reply_for(default), "x-1", 200)
     for chunk in chunks:
         out = stream(chunk)
         assert isinstance(out, list)
@@ -189,7 +193,7 @@ def test_a_stream_ends_at_the_first_bad_event(default: Policy, bad: bytes) -> No
     """What cannot be masked is replaced by one error for the caller; what comes after it is not delivered."""
     good = b'data: {"jsonrpc":"2.0","method":"notifications/progress","params":{}}\n\n'
     reply = reply_for(default)
-    stream = Stream(reply, tool_call(), "x-1", 1000)
+    stream = Stream(reply, "x-1", 1000)
     assert len(stream(good)) == 1
     (last,) = stream(bad + good)
     (event,) = Events(10_000).feed(last)
@@ -205,7 +209,7 @@ def test_an_unforeseen_failure_withholds_the_rest(default: Policy, monkeypatch: 
     """An exception that nobody thought of ends the stream with an error, not with the raw event."""
     reply = reply_for(default)
     monkeypatch.setattr(reply, "event", lambda _event: 1 // 0)
-    stream = Stream(reply, tool_call(), "x-1", 1000)
+    stream = Stream(reply, "x-1", 1000)
     out = b"".join(stream(STREAM))
     assert b"withheld the rest" in out
     assert SECRET.encode() not in out
@@ -267,8 +271,7 @@ def test_slow_masks_over_many_texts_refuse_in_bounded_time(tmp_path: Path) -> No
 def test_an_event_id_carries_nothing_past_the_masks(event_id: str, delivered: bool, data: str) -> None:
     """A client needs an event's id as it is, so an event whose id a mask finds something in is withheld."""
     policy = load(DEFAULT)
-    masks = masks_for(policy, frozenset())
-    stream = Stream(Reply(tool_call(), masks, masks, None, 64), tool_call(), "x-1", 4096)
+    stream = Stream(reply_for(policy), "x-1", 4096)
     out = b"".join(stream(f"id: {event_id}\n{data}\n".encode()))
     assert (event_id.encode() in out) == delivered
     assert (b"-31502" in out or b"isError" in out) != delivered

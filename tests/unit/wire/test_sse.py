@@ -66,7 +66,7 @@ def test_every_line_end_ends_a_line(end: str) -> None:
         (b": secret\ndata: x\n\n", [Event("x")]),
         (b"secret: x\n\n", [None]),
         (b"Data: x\n\n", [None]),
-        (b"event: message\ndata: x\n\n", [Event("x")]),
+        (b"event: message\ndata: x\n\n", [Event("x", kind="message")]),
         (b"event:\ndata: x\n\n", [Event("x")]),
         (b"id: a-1\n\n", [Event(None, "a-1")]),
         (b"id\ndata: x\n\n", [Event("x", "")]),
@@ -87,7 +87,7 @@ def test_what_an_event_is(stream: bytes, events: list[Event | None]) -> None:
 @pytest.mark.parametrize(
     ("bad", "good"),
     [
-        (b"event: endpoint\ndata: x\n\n", b"event: message\ndata: x\n\n"),
+        (b"event: a secret\ndata: x\n\n", b"event: response.output_text.delta\ndata: x\n\n"),
         (b"event: Message\ndata: x\n\n", b"event:message\ndata: x\n\n"),
         (b"data: \xff\n\n", b"data: \xc3\xbf\n\n"),
         (b"id: a b\ndata: x\n\n", b"id: a-b\ndata: x\n\n"),
@@ -121,7 +121,7 @@ def test_what_is_not_mcps_is_refused(bad: bytes, good: bytes) -> None:
 
 def test_what_came_before_a_refusal_is_given() -> None:
     """Events before the bad one are delivered, nothing after it is."""
-    assert read([b"data: a\n\ndata: b\n\nevent: x\n\ndata: c\n\n"]) == ([Event("a"), Event("b")], True)
+    assert read([b"data: a\n\ndata: b\n\nevent: X Y\n\ndata: c\n\n"]) == ([Event("a"), Event("b")], True)
 
 
 @given(

@@ -1,0 +1,105 @@
+"""Which upstream a request is for: one that the policy lists, at the address it lists, under one name."""
+
+import functools
+import re
+from dataclasses import dataclass
+from urllib.parse import unquote, urlsplit
+
+from mcp_sod.errors import Misdirected, Unlisted
+from mcp_sod.exchange import Request
+from mcp_sod.policy.addresses import address, route, target
+from mcp_sod.policy.model import Upstream
+from mcp_sod.policy.policy import Policy
+from mcp_sod.wire.ownership import untagged
+
+_SEGMENT = re.compile(r"(?:[A-Za-z0-9._~!$&'()*+,=:@-]|%[0-9A-Fa-f]{2})*")
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """An upstream, and which part of it: a model API's endpoint, or an endpoint that an MCP server gave out."""
+
+    name: str
+    upstream: Upstream
+    endpoint: str = ""
+    given: bool = False
+
+
+def find(request: Request, policy: Policy) -> Route:
+    """Return where the request goes; raises Unlisted or Misdirected."""
+    found = routes(policy).get(request.url) or _below(request.url, policy) or _given(request.url, policy)
+    if found is None:
+        raise Unlisted("This is not an upstream of this gateway.", hint="See upstreams: in the policy.")
+    if request.forward:  # in reverse mode the destination is the upstream, whatever the request calls it
+        for said in (*request.header("host"), *filter(None, [request.authority])):
+            if _authority(said, request.url) != address(request.url):
+                raise Misdirected("The Host header, the request's target and the tunnel name different destinations.")
+    return found
+
+
+@functools.lru_cache(maxsize=4)
+def routes(policy: Policy) -> dict[str, Route]:
+    """Return the routes that have one URL each, by it, as `scheme://host:port/path`."""
+    found: dict[str, Route] = {}
+    for name, upstream in policy.document.upstreams.items():
+        if upstream.speaks in ("mcp", "mcp-sse"):
+            found[route(upstream.url)] = Route(name, upstream)
+    return found
+
+
+@functools.lru_cache(maxsize=4)
+def addresses(policy: Policy) -> frozenset[tuple[str, int]]:
+    """Return host and port of every upstream."""
+    return frozenset(address(upstream.url) for upstream in policy.document.upstreams.values())
+
+
+@functools.lru_cache(maxsize=4)
+def _others(policy: Policy) -> tuple[tuple[str, Route], ...]:
+    """Return URL and route of the upstreams that have more addresses than can be listed, the longest URL first."""
+    found = [
+        (route(upstream.url), Route(name, upstream))
+        for name, upstream in policy.document.upstreams.items()
+        if upstream.speaks in ("http", "mcp-sse")
+    ]
+    return tuple(sorted(found, key=lambda item: -len(item[0])))
+
+
+def _below(url: str, policy: Policy) -> Route | None:
+    """Return the route of an HTTP service: its very URL, or all below it where that ends with a slash."""
+    path, _, _ = url.partition("?")
+    for base, found in _others(policy):
+        if found.upstream.speaks == "http" and (path == base or (base.endswith("/") and path.startswith(base))):
+            return found if _plain(target(path)) else None
+    return None
+
+
+def _plain(path: str) -> bool:
+    """Say whether a path can be read in one way only: no dots to climb by, no slashes in disguise."""
+    segments = path.split("/")[1:]
+    return all(
+        _SEGMENT.fullmatch(segment)
+        and (plain := unquote(segment)) not in (".", "..")
+        and not set(plain) & set("/\\\0%")
+        for segment in segments
+    )
+
+
+def _given(url: str, policy: Policy) -> Route | None:
+    """Return the route of an endpoint with one of this gateway's tags; whether it is the caller's is seen later."""
+    if untagged(url) is not None:
+        for base, found in _others(policy):
+            if found.upstream.speaks == "mcp-sse" and _origin(url) == _origin(base):
+                return Route(found.name, found.upstream, given=True)
+    return None
+
+
+def _origin(url: str) -> str:
+    return url.removesuffix(target(url))
+
+
+def _authority(host: str, url: str) -> tuple[str, int] | None:
+    whole = f"{urlsplit(url).scheme}://{host}"
+    try:
+        return address(whole) if "@" not in host and urlsplit(whole).netloc == host else None
+    except ValueError:
+        return None

@@ -1,0 +1,80 @@
+"""The reply of an MCP server: JSON-RPC messages, whole or streamed."""
+
+import re
+from typing import cast
+from urllib.parse import urljoin
+
+from mcp_sod.errors import Withheld
+from mcp_sod.exchange import Exchange, Standing
+from mcp_sod.masking.masks import Masks
+from mcp_sod.masking.reply import Reply
+from mcp_sod.policy.addresses import address, route, target
+from mcp_sod.policy.model import Upstream
+from mcp_sod.wire.conversation import Conversation
+from mcp_sod.wire.mcp import Call
+from mcp_sod.wire.replies import check_reply, kept_private, refusal_body, tags, without_tools
+from mcp_sod.wire.splice import splice
+from mcp_sod.wire.sse import Event
+from mcp_sod.wire.strict_json import Json
+
+_ENDPOINT = re.compile(r"[\x21-\x7e]{1,1024}")
+
+
+class Answer(Reply):
+    """Masks an MCP server's messages, and binds what they name to whoever gets them."""
+
+    def __init__(self, exchange: Exchange, reader: Masks, record: Masks) -> None:
+        """`exchange`: whose reply it is."""
+        super().__init__(reader, record, exchange.policy.gateway.limits.depth)
+        self._call = cast("Call", exchange.call)
+        self._standing = cast("Standing", exchange.standing)
+        self._upstream = cast("Upstream", exchange.upstream)
+        self._visible = exchange.visible_tool
+        self._talk: Conversation = self._standing.conversation
+        self._endpoint_due = self._upstream.speaks == "mcp-sse" and self._call.kind == "stream"
+
+    def event(self, event: Event) -> bytes:
+        """Return the bytes of a masked event; raises Withheld."""
+        if event.kind == "endpoint" and self._endpoint_due and event.data:
+            self._endpoint_due = False
+            return self._delivered(Event(self._endpoint(event.data), kind=event.kind).encode())
+        if event.kind not in (None, "message"):
+            raise Withheld("The reply has an event of a type that MCP does not use.")
+        self._plain_id(event)
+        data, event_id = event.data, event.event_id
+        if data:
+            data = self._message(data, self._parsed(data), streamed=True)
+        if event_id:
+            event_id = self._standing.owner.tagged("event", event_id, self._standing.session)
+        return self._delivered(Event(data, event_id, event.retry, event.kind).encode())
+
+    def ending(self, refusal: Withheld, reference: str) -> bytes:
+        """Return the event with which a stream ends of which the rest is withheld."""
+        return Event(refusal_body(self._call, refusal, reference, None).decode(), kind="message").encode()
+
+    def _message(self, text: str, value: Json, *, streamed: bool) -> str:
+        message, asked = check_reply(value, self._call, self._talk, streamed=streamed)
+        listing = asked == "tools/list"
+        if listing and self._visible is not None:
+            changes = without_tools(text, message, self._visible)
+            if changes:
+                text = splice(text, changes)
+                message = cast("dict[str, Json]", self._parsed(text))
+        masked = self._masked(text, message, listing=listing)
+        if masked != text:
+            message = cast("dict[str, Json]", self._parsed(masked))
+        changes = kept_private(message, listing=listing) | tags(message, self._standing.owner)
+        return splice(masked, changes) if changes else masked
+
+    def _endpoint(self, given: str) -> str:
+        """Return the path and query, bound to its owner, to which this client is to POST (MCP 2024-11-05)."""
+        whole = urljoin(self._upstream.url, given)
+        try:
+            here = address(whole) == address(self._upstream.url)
+        except (KeyError, ValueError):
+            here = False
+        if not here or _ENDPOINT.fullmatch(given) is None or self._reader.redacted(given) != given:
+            raise Withheld("The upstream named an endpoint that is not its own.")
+        endpoint = target(route(whole))
+        self._talk = self._standing.talk(endpoint)
+        return self._standing.owner.tagged("endpoint", endpoint)

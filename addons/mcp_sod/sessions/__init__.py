@@ -1,0 +1,1 @@
+"""Sessions: what a server gives one principal is taken from no other."""

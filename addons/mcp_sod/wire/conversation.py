@@ -1,0 +1,70 @@
+"""What a client and a server still owe each other an answer to.
+
+Kept in memory and bounded: after a restart, the streams on which questions came are gone as well.
+"""
+
+from collections import OrderedDict
+from dataclasses import dataclass, field
+
+MOST_OPEN = 256  # unanswered requests each way in one conversation; older ones are forgotten
+MOST_CONVERSATIONS = 10_000
+
+type Id = int | str
+
+
+@dataclass(slots=True)
+class Conversation:
+    """One session of one principal, or, where an upstream has no sessions, all that the principal says to it."""
+
+    _asked: OrderedDict[tuple[bool, Id], str] = field(default_factory=OrderedDict)
+    _owed: OrderedDict[tuple[bool, Id], str] = field(default_factory=OrderedDict)
+
+    def ask(self, request_id: Id, method: str) -> None:
+        """Remember the client's request: its answer may come on a stream of its own."""
+        _remember(self._asked, request_id, method)
+
+    def answered(self, request_id: Id) -> str | None:
+        """Return the method of the client's request and forget it; None if it was never asked."""
+        return self._asked.pop(_key(request_id), None)
+
+    def demand(self, request_id: Id, method: str) -> None:
+        """Remember the server's request: the client may answer it, once."""
+        _remember(self._owed, request_id, method)
+
+    def owed(self, request_id: Id) -> str | None:
+        """Return the method of the server's request that has no answer yet."""
+        return self._owed.get(_key(request_id))
+
+    def settle(self, request_id: Id) -> bool:
+        """Take the one answer to the server's request; False if it was taken before."""
+        return self._owed.pop(_key(request_id), None) is not None
+
+
+class Conversations:
+    """The conversations of all principals; the least recently used go first."""
+
+    def __init__(self) -> None:
+        """Begin with none."""
+        self._known: OrderedDict[tuple[bytes, str], Conversation] = OrderedDict()
+
+    def of(self, owner: bytes, session: str) -> Conversation:
+        """Return the conversation of an owner (his key) in a session (empty: none)."""
+        found = self._known.setdefault((owner, session), Conversation())
+        self._known.move_to_end((owner, session))
+        if len(self._known) > MOST_CONVERSATIONS:
+            self._known.popitem(last=False)
+        return found
+
+    def end(self, owner: bytes, session: str) -> None:
+        """Forget a session that is over."""
+        self._known.pop((owner, session), None)
+
+
+def _remember(open_ones: OrderedDict[tuple[bool, Id], str], request_id: Id, method: str) -> None:
+    open_ones[_key(request_id)] = method
+    if len(open_ones) > MOST_OPEN:
+        open_ones.popitem(last=False)
+
+
+def _key(request_id: Id) -> tuple[bool, Id]:
+    return isinstance(request_id, str), request_id  # 1 and "1" are two ids

@@ -1,0 +1,54 @@
+"""Services that speak neither MCP nor a model API: one HTTP request with JSON or text is one Call.
+
+Source: RFC 9110 (methods, content types), RFC 3986 (queries).
+"""
+
+import re
+from urllib.parse import parse_qsl, unquote
+
+from mcp_sod.errors import Malformed, Unsupported
+from mcp_sod.wire.mcp import Call
+from mcp_sod.wire.strict_json import Json, dumps, parse
+
+_QUERY = re.compile(r"(?:[A-Za-z0-9._~!$'()*+,;=:@/?&-]|%[0-9A-Fa-f]{2})*")
+MOST_PARAMETERS = 200
+
+
+def read_plain(verb: str, url: str, content_type: str, body: bytes, max_depth: int) -> Call:
+    """Return the call of a request: its method is verb and path, its message the body and the decoded query.
+
+    `url`: whole, its path known to be plain. Raises Malformed, or Unsupported for what is neither JSON nor text.
+    """
+    path, _, query = url.partition("://")[2].partition("?")
+    path = "/" + path.partition("/")[2]
+    message: dict[str, Json] = {"path": unquote(path), "query": _pairs(query)}
+    written = dumps(message)
+    if body:
+        message["body"] = content = _content(content_type, body, max_depth)
+        text = dumps(content) if isinstance(content, str) else body.decode()
+        written = f'{written[:-1]},"body":{text}}}'
+    return Call(message, f"{verb} {unquote(path)}", 0, None, None, written=written)
+
+
+def _pairs(query: str) -> list[Json]:
+    if _QUERY.fullmatch(query) is None:
+        raise Malformed("The query is not written plainly.", hint="Percent-encode it.")
+    try:
+        pairs = parse_qsl(query, keep_blank_values=True, errors="strict", max_num_fields=MOST_PARAMETERS)
+    except ValueError:
+        raise Malformed("The query is not UTF-8, or has too many parts.") from None
+    return [[name, value] for name, value in pairs]
+
+
+def _content(content_type: str, body: bytes, max_depth: int) -> Json:
+    media, _, parameters = content_type.lower().partition(";")
+    if parameters.strip().replace('"', "") not in ("", "charset=utf-8"):
+        raise Unsupported("Only UTF-8 is read here.")
+    if media.strip() == "application/json":
+        return parse(body, max_depth)
+    if not media.strip().startswith("text/"):
+        raise Unsupported("Only JSON and text are read here.")
+    try:
+        return body.decode("utf-8")
+    except UnicodeDecodeError:
+        raise Malformed("The body is not UTF-8.") from None

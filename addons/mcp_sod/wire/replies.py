@@ -1,0 +1,127 @@
+"""What MCP servers answer, and what the gateway says in their place.
+
+Sources: JSON-RPC 2.0; MCP 2025-11-25 and 2026-07-28.
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+from mcp_sod.errors import Refusal, Withheld
+from mcp_sod.wire.conversation import Conversation
+from mcp_sod.wire.mcp import Call
+from mcp_sod.wire.ownership import Owner
+from mcp_sod.wire.splice import spans
+from mcp_sod.wire.strict_json import Json, Path, dumps
+
+RELATED_TASK: Final = "io.modelcontextprotocol/related-task"
+# Where a server's message names what belongs to one principal.
+STATE: Final[Path] = ("result", "requestState")
+TASKS: Final[frozenset[Path]] = frozenset({
+    ("result", "taskId"), ("result", "task", "taskId"), ("params", "taskId"),
+    ("result", "_meta", RELATED_TASK, "taskId"), ("params", "_meta", RELATED_TASK, "taskId"),
+})  # fmt: skip
+
+
+def refusal_body(call: Call | None, refusal: Refusal, reference: str, ticket: str | None) -> bytes:
+    """Return the JSON that tells the caller of a refusal, in the shape that the call's sender parses."""
+    facts = {"code": refusal.code, "reference": reference} | ({"ticket": ticket} if ticket else {})
+    sentence = f"{refusal.for_caller} (reference {reference})"
+    answer: dict[str, object] = {"jsonrpc": "2.0", "id": call.request_id if call and call.is_request else None}
+    if refusal.in_band and call is not None and call.tool is not None:
+        answer["result"] = {
+            "content": [{"type": "text", "text": sentence}],
+            "isError": True,
+            "_meta": {f"mcp-sod/{key}": value for key, value in facts.items()},
+        } | ({"resultType": "complete"} if call.stateless else {})
+    else:
+        answer["error"] = {"code": refusal.rpc_code, "message": sentence, "data": facts}
+    return dumps(answer).encode()
+
+
+def check_reply(message: Json, call: Call, talk: Conversation, *, streamed: bool) -> tuple[dict[str, Json], str | None]:
+    """Return the message and the method of the request that it answers (None if it answers none).
+
+    In the reply to a request that is its answer, and, in a stream, whatever the server may say meanwhile; on a stream
+    of its own also late answers to the client's requests. Raises Withheld for anything else: an answer to another's
+    request would slip one person's result to another.
+    """
+    if not isinstance(message, dict) or message.get("jsonrpc") != "2.0":
+        raise Withheld("The upstream's reply is not a JSON-RPC message.")
+    keys = message.keys()
+    if keys in ({"jsonrpc", "id", "result"}, {"jsonrpc", "id", "error"}):
+        return message, _answered(message, call, talk)
+    if not (streamed and "method" in keys and keys <= {"jsonrpc", "id", "method", "params"}):
+        raise Withheld("The upstream's reply is not a JSON-RPC answer.")
+    method = message["method"]
+    if not isinstance(method, str):
+        raise Withheld("The upstream's reply names a method that is no text.")
+    if "id" in keys:
+        request_id = message["id"]
+        if call.stateless or isinstance(request_id, bool) or not isinstance(request_id, int | str):
+            raise Withheld("The upstream asked the client something that it cannot answer.")
+        talk.demand(request_id, method)
+    return message, None
+
+
+def _answered(message: dict[str, Json], call: Call, talk: Conversation) -> str | None:
+    answered = message["id"]
+    if answered is None and "error" in message:
+        return None
+    if isinstance(answered, int | str) and not isinstance(answered, bool):  # to Python true is 1
+        asked = talk.answered(answered)
+        if call.is_request and answered == call.request_id and type(answered) is type(call.request_id):
+            return call.method
+        if call.kind == "stream" and asked is not None:
+            return asked
+    raise Withheld("The upstream's reply answers a different request.")
+
+
+def tags(message: dict[str, Json], owner: Owner) -> dict[Path, str]:
+    """Return the changes that bind what the message names to its owner."""
+    found = {path: _at(message, path) for path in (STATE, *TASKS)}
+    if str(message.get("method", "")).startswith("tasks/"):
+        del found["params", "taskId"]  # the server asks for a task of the client's
+    return {
+        path: dumps(owner.tagged("state" if path == STATE else "task", value))
+        for path, value in found.items()
+        if isinstance(value, str)
+    }
+
+
+def kept_private(message: dict[str, Json], *, listing: bool) -> dict[Path, str]:
+    """Return the change that keeps shared caches from giving one principal's answer to another (MCP 2026-07-28)."""
+    result = message.get("result")
+    if not isinstance(result, dict):
+        return {}
+    if "cacheScope" in result:
+        return {} if result["cacheScope"] == "private" else {("result", "cacheScope"): '"private"'}
+    if listing and (kind := result.get("resultType")) == "complete":
+        return {("result", "resultType"): f'{dumps(kind)},"cacheScope":"private"'}
+    return {}
+
+
+def _at(value: Json, path: Path) -> Json:
+    for part in path:
+        if not isinstance(value, dict) or not isinstance(part, str):
+            return None
+        value = value.get(part)
+    return value
+
+
+def without_tools(text: str, message: dict[str, Json], visible: Callable[[str], bool]) -> dict[Path, str]:
+    """Return the change to a `tools/list` answer's text that leaves only the visible tools, each as it was written."""
+    result = message.get("result")
+    tools = result.get("tools") if isinstance(result, dict) else None
+    if not isinstance(tools, list):
+        return {}
+    kept = [index for index, tool in enumerate(tools) if _tool_name(tool, visible)]
+    if len(kept) == len(tools):
+        return {}
+    where: list[Path] = [("result", "tools", index) for index in kept]
+    found = spans(text, set(where))
+    return {("result", "tools"): "[" + ",".join(text[slice(*found[path])] for path in where) + "]"}
+
+
+def _tool_name(tool: Json, visible: Callable[[str], bool]) -> bool:
+    name = tool.get("name") if isinstance(tool, dict) else None
+    return isinstance(name, str) and visible(name)

@@ -1,0 +1,47 @@
+"""Who owes whom an answer."""
+
+from mcp_sod.wire.conversation import MOST_CONVERSATIONS, MOST_OPEN, Conversation, Conversations
+
+
+def test_an_answer_is_given_once() -> None:
+    """A client's request is answered once; a server's too; nothing is owed that was not asked."""
+    talk = Conversation()
+    talk.ask(1, "tools/list")
+    talk.demand("a", "ping")
+    assert [talk.answered(2), talk.answered("1"), talk.answered(1), talk.answered(1)] == [
+        None,
+        None,
+        "tools/list",
+        None,
+    ]
+    assert [talk.owed("b"), talk.owed("a"), talk.owed("a")] == [None, "ping", "ping"]
+    assert [talk.settle("a"), talk.settle("a")] == [True, False]
+
+
+def test_what_is_open_is_bounded() -> None:
+    """The oldest unanswered requests are forgotten, and the conversations that were used least recently."""
+    talk = Conversation()
+    for number in range(MOST_OPEN + 1):
+        talk.ask(number, "ping")
+        talk.demand(number, "ping")
+    assert [talk.answered(0), talk.owed(0), talk.answered(1), talk.owed(1)] == [None, None, "ping", "ping"]
+    talks = Conversations()
+    first = talks.of(b"a", "")
+    first.demand(1, "ping")
+    talks.of(b"a", "second").demand(1, "ping")
+    for number in range(MOST_CONVERSATIONS - 1):
+        talks.of(b"a", "")
+        talks.of(b"b", str(number))
+    assert talks.of(b"a", "") is first
+    assert talks.of(b"a", "second").owed(1) is None
+
+
+def test_conversations_are_apart() -> None:
+    """One owner's session is not another's, and one that has ended begins anew."""
+    talks = Conversations()
+    talks.of(b"a", "s").demand(1, "ping")
+    assert talks.of(b"a", "s").owed(1)
+    assert not talks.of(b"b", "s").owed(1)
+    assert not talks.of(b"a", "").owed(1)
+    talks.end(b"a", "s")
+    assert not talks.of(b"a", "s").owed(1)
