@@ -12,6 +12,7 @@ from mitmproxy.hooks import Hook, UpdateHook
 from mitmproxy.proxy.layers.http import _http1, _http2, _http3
 
 from mcp_sod.approval.addon import Approval
+from mcp_sod.arrival.addon import Arrival, bound_heads
 from mcp_sod.audit.addon import Audit
 from mcp_sod.discretion import Discretion, Lossy, error_page
 from mcp_sod.errors import SodError, StartError
@@ -20,6 +21,7 @@ from mcp_sod.identity.addon import Identity
 from mcp_sod.intake.addon import Intake
 from mcp_sod.masking.addon import Masking
 from mcp_sod.options import complaint, forced
+from mcp_sod.policy.model import Limits
 from mcp_sod.release.addon import Release
 from mcp_sod.risk.addon import Risk
 from mcp_sod.roles.addon import Roles
@@ -37,7 +39,7 @@ KEPT_ADDONS = frozenset({
 })  # fmt: skip
 # What still has something to do once mitmproxy runs. Every entry of its chain costs time at every event, so these
 # become one; the script comes last in it, because an addon that fails takes the later ones of its entry with it.
-BUSY_ADDONS = ("proxyserver", "nextlayer", "tlsconfig", "scriptloader")
+BUSY_ADDONS = ("proxyserver", "nextlayer", "tlsconfig", Arrival.name, "scriptloader")
 
 
 def stages(gate: Gate, runtime: Runtime) -> list[Stage]:
@@ -107,8 +109,11 @@ def _install() -> Gate:
         vars(protocol)["format_error"] = error_page
     terminal = manager.get("termlog").logger  # type: ignore[no-untyped-call]
     terminal.file = Lossy(terminal.file)
-    gate = Gate(_opened(), settled=_settle_chain)
-    manager.add(gate)  # type: ignore[no-untyped-call]
+    bound_heads()
+    runtime = _opened()
+    gate = Gate(runtime, settled=_settle_chain)
+    limits = Limits() if runtime is None else runtime.policy.gateway.limits
+    manager.add(Arrival(gate, limits.arrival), gate)  # type: ignore[no-untyped-call]
     return gate
 
 

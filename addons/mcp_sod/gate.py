@@ -38,6 +38,7 @@ class Passage:
     sealed: bytes | None = None  # digest of the reply (or of its head, for a stream) that may be delivered
     stream: Callable[[bytes], object] | None = None
     finished: bool = False  # its outcome is on record
+    overdue: bool = False  # its body did not come in time
 
 
 class Gate:
@@ -196,10 +197,12 @@ class Gate:
         passage, message = self.passage(flow), flow.error.msg if flow.error else ""
         if passage.finished or self.runtime is None:
             return
-        too_large = "body_size_limit" in message
-        await self._broken(
-            flow, "The message is larger than gateway.limits.body." if too_large else "The connection ended."
-        )
+        reason = "The connection ended."
+        if passage.overdue:
+            reason = "The request did not arrive within gateway.limits.arrival."
+        elif "body_size_limit" in message:
+            reason = "The message is larger than gateway.limits.body."
+        await self._broken(flow, reason)
 
     # what is not HTTP is not understood
 

@@ -28,11 +28,12 @@ class Part(BaseModel):
 
 
 class Limits(Part):
-    """How much of a message is read, and how long a held caller is kept waiting."""
+    """How much of a message is read, how long it may take to arrive, and how long a held caller is kept waiting."""
 
     body: Bytes = 4 << 20
     depth: int = Field(default=64, ge=4, le=200)
     hold: Seconds = Field(default=45.0, le=300)
+    arrival: Seconds = Field(default=30.0, ge=1, le=600)
 
 
 class Gateway(Part):
