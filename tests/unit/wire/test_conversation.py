@@ -4,16 +4,11 @@ from mcp_sod.wire.conversation import MOST_CONVERSATIONS, MOST_OPEN, Conversatio
 
 
 def test_an_answer_is_given_once() -> None:
-    """A client's request is answered once; a server's too; nothing is owed that was not asked."""
+    """A server's request is answered once, by its very id; nothing is owed that was not asked."""
     talk = Conversation()
-    talk.ask(1, "tools/list")
     talk.demand("a", "ping")
-    assert [talk.answered(2), talk.answered("1"), talk.answered(1), talk.answered(1)] == [
-        None,
-        None,
-        "tools/list",
-        None,
-    ]
+    talk.demand(1, "roots/list")
+    assert [talk.owed("1"), talk.owed(1)] == [None, "roots/list"]
     assert [talk.owed("b"), talk.owed("a"), talk.owed("a")] == [None, "ping", "ping"]
     assert [talk.settle("a"), talk.settle("a")] == [True, False]
 
@@ -22,9 +17,9 @@ def test_what_is_open_is_bounded() -> None:
     """The oldest unanswered requests are forgotten, and the conversations that were used least recently."""
     talk = Conversation()
     for number in range(MOST_OPEN + 1):
-        talk.ask(number, "ping")
         talk.demand(number, "ping")
-    assert [talk.answered(0), talk.owed(0), talk.answered(1), talk.owed(1)] == [None, None, "ping", "ping"]
+        talk.words.append(str(number).encode())
+    assert [talk.owed(0), talk.owed(1), talk.words[0]] == [None, "ping", b"1"]
     talks = Conversations()
     first = talks.of(b"a", "")
     first.demand(1, "ping")

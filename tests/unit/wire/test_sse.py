@@ -1,6 +1,7 @@
 """Server-sent events."""
 
 import itertools
+import re
 
 import pytest
 from hypothesis import given
@@ -43,6 +44,41 @@ def test_where_a_stream_is_cut_does_not_matter(stream: bytes, cuts: list[int], l
     chunks = [piece for chunk in chunks for piece in (chunk, b"")]
     assert b"".join(chunks) == stream
     assert read(chunks, limit) == read([stream], limit)
+
+
+@pytest.mark.parametrize("end", ENDS, ids=repr)
+def test_no_two_cuts_matter(end: str) -> None:
+    """A short stream, cut at every two places there are, gives the events that it gives as a whole."""
+    stream = end.join(["\ufeffid: 1", ": c", "data: é", "data", "", ": c", "", "data:x", "", "", "retry: 1"]).encode()
+    whole = read([stream])
+    assert [event.data for event in whole[0] if event] == ["é\n", "x"]
+    for one, two in itertools.combinations(range(len(stream) + 1), 2):
+        assert read([stream[:one], stream[one:two], stream[two:]]) == whole, (one, two)
+
+
+def by_the_book(stream: bytes) -> list[str]:
+    """The data of a whole stream's events, read line by line as WHATWG HTML, section 9.2.6, has it."""
+    found: list[str] = []
+    lines: list[str] = []
+    for line in re.split(r"\r\n|\n|\r", stream.decode("utf-8-sig"))[:-1]:
+        if line == "" and lines:
+            found.append("".join(f"{text}\n" for text in lines).removesuffix("\n"))
+            lines = []
+        name, _, value = line.partition(":")
+        if name == "data":
+            lines.append(value.removeprefix(" "))
+    return found
+
+
+@given(streams(), st.lists(st.integers(0, 400), max_size=6))
+def test_a_client_would_read_the_same(stream: bytes, cuts: list[int]) -> None:
+    """The events hold the data that a client would read from the stream, and written anew they hold it still."""
+    at = sorted({0, *cuts, len(stream)})
+    events, refused = read([stream[start:end] for start, end in itertools.pairwise(at)])
+    assert not refused
+    said = [event for event in events if event is not None]
+    assert [event.data for event in said if event.data is not None] == by_the_book(stream)
+    assert by_the_book(b"".join(event.encode() for event in said)) == by_the_book(stream)
 
 
 @pytest.mark.parametrize("end", ENDS, ids=repr)
