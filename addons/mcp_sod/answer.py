@@ -1,16 +1,54 @@
 """What a refused caller is told, in the shape that its client parses and its session survives."""
 
-from mcp_sod.errors import Refusal, Unauthenticated
+from http import HTTPStatus
+
+from mcp_sod.errors import Held, Refusal, Unauthenticated
 from mcp_sod.exchange import Exchange
+from mcp_sod.wire.models import Told, model_refusal
 from mcp_sod.wire.replies import refusal_body
+from mcp_sod.wire.strict_json import dumps
 
 
 def answer(exchange: Exchange, refusal: Refusal) -> tuple[int, bytes, dict[str, str]]:
     """Return HTTP status, body and headers; a bad token is challenged (RFC 6750, section 3)."""
-    call = exchange.call
-    in_band = refusal.in_band and call is not None and call.is_request
     headers = {"content-type": "application/json", "cache-control": "no-store"}
     if isinstance(refusal, Unauthenticated):
         headers["www-authenticate"] = f'Bearer realm="{exchange.policy.gateway.name}"{refusal.challenge}'
+    speaks = "mcp" if exchange.upstream is None else exchange.upstream.speaks
+    told = Told(refusal.for_caller, refusal.code, exchange.reference, exchange.ticket)
+    # For clients outside MCP a held call is a conflict, which they repeat by themselves.
+    status = HTTPStatus.CONFLICT if isinstance(refusal, Held) else refusal.status
+    match speaks:
+        case "openai" | "anthropic":
+            return status, model_refusal(speaks, status, told), headers
+        case "http":
+            return status, dumps({"error": told._asdict()}).encode(), headers
+    call = exchange.call
+    in_band = refusal.in_band and call is not None and call.is_request
     body = refusal_body(call, refusal, exchange.reference, exchange.ticket)
+    if in_band and speaks == "mcp-sse" and exchange.standing is not None:
+        # Its client listens on its stream alone, and hears it there as soon as the server says anything.
+        exchange.standing.conversation.words.append(body)
+        return HTTPStatus.ACCEPTED, b"", headers
     return 200 if in_band else refusal.status, body, headers
+
+
+class Instead:
+    """A stream that swallows the upstream's body and gives the answer's in its place, once."""
+
+    talkative = False
+
+    def __init__(self, body: bytes) -> None:
+        """`body`: what the client gets."""
+        self._body = body
+        self.over = False
+
+    def __call__(self, _chunk: bytes) -> list[bytes]:
+        """Return the chunks to deliver for one of the upstream's."""
+        rest = [] if self.over or not self._body else [self._body]
+        self.over = True
+        return rest
+
+    def aside(self) -> list[bytes]:
+        """Return nothing: there is nothing to add."""
+        return []

@@ -12,8 +12,9 @@ from mitmproxy.hooks import Hook, UpdateHook
 from mitmproxy.proxy.layers.http import _http1, _http2, _http3
 
 from mcp_sod.approval.addon import Approval
-from mcp_sod.arrival.addon import Arrival, bound_heads
+from mcp_sod.arrival.addon import Arrival, bound_memory
 from mcp_sod.audit.addon import Audit
+from mcp_sod.delivery.addon import look_after_streams
 from mcp_sod.discretion import Discretion, Lossy, error_page
 from mcp_sod.errors import SodError, StartError
 from mcp_sod.gate import Gate
@@ -109,7 +110,8 @@ def _install() -> Gate:
         vars(protocol)["format_error"] = error_page
     terminal = manager.get("termlog").logger  # type: ignore[no-untyped-call]
     terminal.file = Lossy(terminal.file)
-    bound_heads()
+    bound_memory()
+    look_after_streams()
     runtime = _opened()
     gate = Gate(runtime, settled=_settle_chain)
     limits = Limits() if runtime is None else runtime.policy.gateway.limits

@@ -68,7 +68,9 @@ class Refusal(SodError):
     event: ClassVar[str] = "denied"
     status: ClassVar[int] = 403
     in_band: ClassVar[bool] = True
+    as_result: ClassVar[bool] = True  # a refused `tools/call` is a result that says so, not an error
     rpc_code: ClassVar[int] = -31403  # outside JSON-RPC's reserved -32768..-32000
+    request_id: int | str | None = None  # of a message that was read far enough to know it
 
 
 class Malformed(Refusal):
@@ -81,6 +83,12 @@ class Mismatch(Malformed):
     """Headers and body disagree (MCP 2026-07-28, header validation)."""
 
     code, rpc_code = "header-mismatch", -32020
+
+
+class Incomplete(Malformed):
+    """A request without what its revision demands in the params (MCP 2026-07-28, request metadata)."""
+
+    code, rpc_code = "incomplete", -32602
 
 
 class Unsupported(Malformed):
@@ -139,13 +147,19 @@ class Held(Refusal):
 class Foreign(Denied):
     """Something opaque (an event id, a request state, a task) that this principal did not get from the server."""
 
-    code, status, rpc_code = "foreign", 404, -31404
+    code, status, rpc_code, as_result = "foreign", 404, -31404, False
 
 
 class ForeignSession(Foreign):
     """A session that is not this principal's; 404 tells a client to begin a new one (MCP 2025-11-25, sessions)."""
 
     code, event, in_band = "foreign-session", "rejected", False
+
+
+class Removed(Malformed):
+    """A method that this revision of MCP no longer has (2026-07-28, Streamable HTTP: unknown methods)."""
+
+    code, status, rpc_code = "no-method", 404, -32601
 
 
 class Unasked(Malformed):

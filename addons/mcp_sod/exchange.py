@@ -178,6 +178,9 @@ class Request:
     authority: str
     peer: str
     forward: bool  # a forward-proxy request, which names its destination itself
+    http2: bool = False  # by what was agreed with the client (ALPN)
+    version: str = "HTTP/1.1"  # by what the message says
+    server_name: str | None = None  # whom the client's TLS asked for (RFC 6066, section 3)
 
     def header(self, name: str) -> list[str]:
         """Return all values of a header."""
@@ -203,6 +206,7 @@ class Exchange:
     visible_tool: Callable[[str], bool] | None = None
     findings: tuple[Finding, ...] = ()
     verdict: Verdict = Undecided()
+    declined: str | None = None  # why a client's answer was refused, where an error goes upstream in its place
     redact: Callable[[str], str] = field(default=lambda _text: "[not shown]")
     digest: str | None = None
     ticket: str | None = None

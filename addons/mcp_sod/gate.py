@@ -17,7 +17,7 @@ from mitmproxy import flow, http
 from mitmproxy.proxy import server_hooks
 from mitmproxy.utils import asyncio_utils
 
-from mcp_sod.answer import answer
+from mcp_sod.answer import Instead, answer
 from mcp_sod.errors import AuditError, Refusal, SodError, Unavailable, Unlisted, Withheld
 from mcp_sod.exchange import Exchange, Request, Runtime
 
@@ -32,7 +32,6 @@ class Passage:
 
     exchange: Exchange | None = None
     answer: http.Response | None = None  # the gateway's own answer
-    answered: bool = False  # the client has it already
     released: bytes | None = None  # digest of the request that may leave
     sent: bool = False
     sealed: bytes | None = None  # digest of the reply (or of its head, for a stream) that may be delivered
@@ -111,7 +110,7 @@ class Gate:
         flow.response = passage.answer = http.Response.make(*answer(exchange, refusal))
         if head:  # the upstream's body is still to come, and mitmproxy will put it into flow.response
             passage.answer = flow.response.copy()
-            flow.response.stream = swallow = _instead(passage)
+            flow.response.stream = swallow = Instead(passage.answer.raw_content or b"")
             self.seal(flow, swallow)
         facts = exchange.facts() | {
             "code": refusal.code,
@@ -120,8 +119,9 @@ class Gate:
         }
         if refusal.event == "rejected":
             facts["peer"] = exchange.request.peer
-        await self._note(refusal.event, **facts)
-        logger.info("%s %s: %s", refusal.event, exchange.reference, refusal.told)
+        event = Withheld.event if passage.sent else refusal.event
+        await self._note(event, **facts)
+        logger.info("%s %s: %s", event, exchange.reference, refusal.told)
 
     # requests
 
@@ -183,7 +183,7 @@ class Gate:
         if self.runtime is None:
             flow.response = _closed()
         elif passage.answer is not None:
-            if not passage.answered:
+            if not (isinstance(passage.stream, Instead) and passage.stream.over):  # the client has it already
                 flow.response = passage.answer
         elif flow.response.stream and passage.stream is flow.response.stream:  # it is at the client already
             if not passage.finished:
@@ -272,19 +272,10 @@ def _request(flow: http.HTTPFlow) -> Request:
         authority=data.authority.decode("latin-1"),
         peer=str(flow.client_conn.peername[0]),
         forward=not flow.client_conn.proxy_mode.full_spec.startswith("reverse"),
+        http2=flow.client_conn.alpn == b"h2",
+        version=flow.request.http_version,
+        server_name=flow.client_conn.sni,
     )
-
-
-def _instead(passage: Passage) -> Callable[[bytes], list[bytes]]:
-    """Return a stream that swallows the upstream's body and gives the answer's in its place, once."""
-
-    def stream(_chunk: bytes) -> list[bytes]:
-        assert passage.answer is not None
-        rest = [] if passage.answered else [passage.answer.raw_content or b""]
-        passage.answered = True
-        return rest
-
-    return stream
 
 
 def _closed() -> http.Response:

@@ -93,9 +93,9 @@ WITHHELD_REPLIES: dict[str, Reply] = {
     "a key that is a secret": Reply.whole(message(KEY_RESULT)),
     "an image": Reply.whole(message({"content": [{"type": "image", "data": "AAAA", "mimeType": "image/png"}]})),
     "a cursor that is a secret": Reply.whole(message({"tools": [], "nextCursor": SECRET})),
-    "a session id that is a secret": Reply.whole(GOOD_BODY, headers=[JSON_TYPE, ("Mcp-Session-Id", SECRET)]),
-    "events with a session id that is a secret": Reply.chunked(
-        [event(GOOD_BODY)], headers=[SSE_TYPE, ("Mcp-Session-Id", SECRET)]
+    "a header that is a secret": Reply.whole(GOOD_BODY, headers=[JSON_TYPE, ("Retry-After", SECRET)]),
+    "events with a header that is a secret": Reply.chunked(
+        [event(GOOD_BODY)], headers=[SSE_TYPE, ("Retry-After", SECRET)]
     ),
     "an empty reply with a header that is a secret": Reply.whole(b"", headers=[("Retry-After", SECRET)], status=202),
     "an error page": Reply.whole(f"<p>{SECRET}</p>".encode(), status=500, headers=[HTML_TYPE]),

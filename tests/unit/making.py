@@ -12,7 +12,7 @@ from mcp_sod.exchange import Exchange, Inspected, Principal, Request, Standing
 from mcp_sod.policy.load import load
 from mcp_sod.policy.policy import Policy
 from mcp_sod.wire.conversation import Conversations
-from mcp_sod.wire.mcp import Call, read_call
+from mcp_sod.wire.mcp import STATELESS_SINCE, Call, read_call
 from mcp_sod.wire.ownership import Owner
 
 GATEWAY: Mapping[str, Any] = {"name": "gw-test", "state": "state"}
@@ -39,7 +39,11 @@ def call_of(
     request_id: int | str | None = 1,
     headers: Mapping[str, str] | None = None,
 ) -> Call:
-    """The call that this message makes, read from its bytes."""
+    """The call that this message makes, read from its bytes; the body says the version that the headers say."""
+    version = (headers or {}).get("mcp-protocol-version", "")
+    if version >= STATELESS_SINCE:
+        meta = {"io.modelcontextprotocol/protocolVersion": version}
+        params = {**(params or {}), "_meta": {**(params or {}).get("_meta", {}), **meta}}
     return read_call(headers or {}, body_of(method, params, request_id=request_id), 64)
 
 

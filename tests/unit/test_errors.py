@@ -14,6 +14,7 @@ TABLE = {  # code: (status, in band, event); what callers, dashboards and alerts
     "withheld": (502, True, "withheld"),
     "malformed": (400, False, "rejected"),
     "header-mismatch": (400, False, "rejected"),
+    "incomplete": (400, False, "rejected"),
     "unsupported": (415, False, "rejected"),
     "http-method": (405, False, "rejected"),
     "unlisted": (403, False, "rejected"),
@@ -21,6 +22,7 @@ TABLE = {  # code: (status, in band, event); what callers, dashboards and alerts
     "unauthenticated": (401, False, "rejected"),
     "foreign": (404, True, "denied"),
     "foreign-session": (404, False, "rejected"),
+    "no-method": (404, False, "rejected"),
     "unasked": (400, False, "rejected"),
 }
 

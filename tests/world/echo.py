@@ -5,6 +5,7 @@
 
 import argparse
 import asyncio
+import ssl
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
@@ -59,11 +60,12 @@ class Echo:
     appended to `log_file`, if there is one.
     """
 
-    def __init__(self, *replies: Reply, log_file: Path | None = None) -> None:
+    def __init__(self, *replies: Reply, log_file: Path | None = None, tls: ssl.SSLContext | None = None) -> None:
         self.arrived: list[bytes] = []
         self.connections = 0  # all of them, those over which nothing came included
         self.port = 0
         self._log_file = log_file
+        self._tls = tls
         self._replies = deque(replies or (NOTHING,))
         self._stop: Callable[[], object] = lambda: None
         self._listening = threading.Event()
@@ -72,7 +74,7 @@ class Echo:
     @property
     def url(self) -> str:
         """Its address as an MCP endpoint."""
-        return f"http://127.0.0.1:{self.port}/mcp"
+        return f"https://localhost:{self.port}/mcp" if self._tls else f"http://127.0.0.1:{self.port}/mcp"
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -91,7 +93,7 @@ class Echo:
         """Listens until it is told to stop; conversations still going on are then cut off."""
         stopping = asyncio.Event()
         self._stop = partial(asyncio.get_running_loop().call_soon_threadsafe, stopping.set)
-        server = await asyncio.start_server(self._converse, "127.0.0.1", port)
+        server = await asyncio.start_server(self._converse, "127.0.0.1", port, ssl=self._tls)
         self.port = server.sockets[0].getsockname()[1]
         self._listening.set()
         await stopping.wait()
@@ -100,14 +102,21 @@ class Echo:
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
         try:
-            request = await _read_request(reader)
-            if request:
-                self._keep(request)
-                await _send(writer, self._replies.popleft() if len(self._replies) > 1 else self._replies[0])
+            await self._serve_one(reader, writer)
         except ConnectionError:
             pass  # the gateway hung up, as it may on a hostile reply
         finally:
             writer.close()
+
+    async def _serve_one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        request = await _read_request(reader)
+        if request:
+            await _send(writer, self._took(request))
+
+    def _took(self, request: bytes) -> Reply:
+        """Keep the request; gives the reply that is its."""
+        self._keep(request)
+        return self._replies.popleft() if len(self._replies) > 1 else self._replies[0]
 
     def _keep(self, request: bytes) -> None:
         self.arrived.append(request)

@@ -34,6 +34,7 @@ class Scene:
         options: More words for mitmdump's command line.
         state: The gateway's state folder, if not its own.
         limits: Put into the policy's `gateway.limits`.
+        others: What else the Echo's host speaks, each below a path of that name.
         changed: Replaces parts of the default policy, as `default_policy` takes them.
     """
 
@@ -47,11 +48,15 @@ class Scene:
         options: Sequence[str] = (),
         state: Path | None = None,
         limits: Mapping[str, Any] | None = None,
+        others: Sequence[str] = (),
         **changed: Any,
     ) -> None:
         self._stack = ExitStack()
         self.echo = self._stack.enter_context(Echo(GOOD))
         self.issuer = Issuer(folder / "issuer")
+        host = self.echo.url.removesuffix("/mcp")
+        more = {kind: {"url": f"{host}/{kind}/", "speaks": kind} for kind in others}
+        changed["upstreams"] = {**changed.get("upstreams", {}), **more}
         policy = default_policy(self.issuer, self.echo.url, **changed)
         settings: Any = policy["gateway.yaml"]
         settings["gateway"]["limits"] |= limits or {}

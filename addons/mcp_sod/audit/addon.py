@@ -29,7 +29,11 @@ class Audit(Stage):
         obstacle = self._obstacle()
         if obstacle is not None:
             raise Unavailable("The audit store takes no records for now.", hint="Try again later.", operator=obstacle)
-        await self._write("forwarded", **exchange.facts(), request=exchange.shown)
+        if exchange.declined is None:
+            await self._write("forwarded", **exchange.facts(), request=exchange.shown)
+        else:
+            reason = {"code": "declined", "reason": exchange.declined}
+            await self._write("denied", **exchange.facts(), **reason, request=exchange.shown)
         exchange.recorded = True
 
     @on_reply

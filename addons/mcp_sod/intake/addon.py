@@ -7,7 +7,7 @@ from mitmproxy.net.http.status_codes import RESPONSES
 
 from mcp_sod.errors import Malformed
 from mcp_sod.exchange import Exchange
-from mcp_sod.intake.admission import KEPT_REPLY_HEADERS, admit, reply_kind
+from mcp_sod.intake.admission import admit, kept_reply_header, reply_kind
 from mcp_sod.policy.model import Upstream
 from mcp_sod.stage import Stage, on_reply_head, on_request
 
@@ -30,5 +30,5 @@ class Intake(Stage):
         fields = [(name.lower(), value) for name, value in response.headers.fields]
         upstream = cast("Upstream", exchange.upstream)
         exchange.reply_kind = reply_kind(upstream.speaks, response.status_code, fields)
-        response.headers.fields = tuple((name, value) for name, value in fields if name in KEPT_REPLY_HEADERS)
+        response.headers.fields = tuple(field for field in fields if kept_reply_header(*field))
         response.reason = RESPONSES.get(response.status_code, "")

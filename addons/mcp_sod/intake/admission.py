@@ -2,17 +2,19 @@
 
 import functools
 import re
+
 from mcp_sod.errors import Malformed, Unsupported, Withheld, WrongMethod
 from mcp_sod.exchange import ReplyKind, Request
 from mcp_sod.intake.routing import Route, find
 from mcp_sod.policy.model import Speaks
 from mcp_sod.policy.policy import Policy
 from mcp_sod.wire.mcp import Call, read_bodyless, read_call
+from mcp_sod.wire.models import read_model_call
 from mcp_sod.wire.plain import read_plain
 
 _KINDS: dict[str, ReplyKind] = {"application/json": "json", "text/event-stream": "events", "": "empty"}
 # A header that is not known could carry text past the masks.
-KEPT_REPLY_HEADERS = frozenset({
+_KEPT_REPLY_HEADERS = frozenset({
     b"allow", b"cache-control", b"content-length", b"content-type", b"date", b"mcp-protocol-version",
     b"mcp-session-id", b"request-id", b"retry-after", b"x-request-id",
 })  # fmt: skip
@@ -20,6 +22,8 @@ KEPT_REPLY_HEADERS = frozenset({
 
 def admit(request: Request, policy: Policy) -> tuple[Route, Call]:
     """Return where the request goes and the call that it is; raises a Refusal for anything else."""
+    if request.version != ("HTTP/2.0" if request.http2 else "HTTP/1.1"):
+        raise Malformed("Only HTTP/1.1 and HTTP/2 are spoken here.")
     route = find(request, policy)
     _allowed_verb(request.method, route)
     _plain_headers(request, route.upstream.speaks)
@@ -39,7 +43,9 @@ def _call(request: Request, route: Route, depth: int) -> Call:
         case "http":
             kind = next(iter(request.header("content-type")), "")
             return read_plain(request.method, request.url, kind, request.body, depth)
-    raise Unsupported("This kind of upstream is not read here yet.")
+        case _:
+            allowed = route.upstream.provider_mcp == "allow"
+            return read_model_call(speaks, route.endpoint, request.body, depth, provider_mcp=allowed)
 
 
 def reply_kind(speaks: Speaks, status: int, fields: list[tuple[bytes, bytes]]) -> ReplyKind:
@@ -56,6 +62,12 @@ def reply_kind(speaks: Speaks, status: int, fields: list[tuple[bytes, bytes]]) -
         return "other"
     kind = _kind(kinds[0] if kinds else b"")
     return "other" if kind == "text" and speaks != "http" else kind
+
+
+def kept_reply_header(name: bytes, value: bytes) -> bool:
+    """Say whether a reply's header goes on; what lets shared caches keep one principal's reply for others does not."""
+    shared = name == b"cache-control" and re.search(rb"(?i)public|s-maxage", value) is not None
+    return name in _KEPT_REPLY_HEADERS and not shared
 
 
 @functools.lru_cache(maxsize=64)

@@ -5,11 +5,12 @@ import re
 from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit
 
-from mcp_sod.errors import Misdirected, Unlisted
+from mcp_sod.errors import Malformed, Misdirected, Unlisted
 from mcp_sod.exchange import Request
 from mcp_sod.policy.addresses import address, route, target
 from mcp_sod.policy.model import Upstream
 from mcp_sod.policy.policy import Policy
+from mcp_sod.wire.models import ENDPOINTS
 from mcp_sod.wire.ownership import untagged
 
 _SEGMENT = re.compile(r"(?:[A-Za-z0-9._~!$&'()*+,=:@-]|%[0-9A-Fa-f]{2})*")
@@ -30,10 +31,16 @@ def find(request: Request, policy: Policy) -> Route:
     found = routes(policy).get(request.url) or _below(request.url, policy) or _given(request.url, policy)
     if found is None:
         raise Unlisted("This is not an upstream of this gateway.", hint="See upstreams: in the policy.")
+    hosts = request.header("host")
+    if len(hosts) != 1 and not (request.http2 and not hosts and request.authority):
+        raise Malformed("A request has one Host header (RFC 9112, section 3.2).")
     if request.forward:  # in reverse mode the destination is the upstream, whatever the request calls it
-        for said in (*request.header("host"), *filter(None, [request.authority])):
+        for said in (*hosts, *filter(None, [request.authority])):
             if _authority(said, request.url) != address(request.url):
                 raise Misdirected("The Host header, the request's target and the tunnel name different destinations.")
+        asked_for = request.server_name if request.url.startswith("https:") else None
+        if asked_for is not None and asked_for.lower() != address(request.url)[0]:
+            raise Misdirected("The client's TLS asked for another host than the request's target.")
     return found
 
 
@@ -44,6 +51,9 @@ def routes(policy: Policy) -> dict[str, Route]:
     for name, upstream in policy.document.upstreams.items():
         if upstream.speaks in ("mcp", "mcp-sse"):
             found[route(upstream.url)] = Route(name, upstream)
+        for endpoint in ENDPOINTS.get(upstream.speaks, ()):
+            url = f"{route(upstream.url).rstrip('/')}/{endpoint}"
+            found[url] = found[f"{url}?beta=true"] = Route(name, upstream, endpoint)
     return found
 
 

@@ -13,6 +13,7 @@ from mcp_sod.exchange import Exchange, Inspected
 from mcp_sod.masking.answers import Answer
 from mcp_sod.masking.masks import masks_for
 from mcp_sod.masking.message import MaskedMessage
+from mcp_sod.masking.models import ModelReply
 from mcp_sod.masking.reply import KEPT, Reply, Stream
 from mcp_sod.policy.model import Upstream
 from mcp_sod.policy.patterns import LONG
@@ -89,7 +90,8 @@ def _reply(exchange: Exchange, response: http.Response) -> Reply:
             return Answer(exchange, reader, record)
         case "http":
             return Reply(reader, record, exchange.policy.gateway.limits.depth)
-    raise Withheld("Nobody here reads this kind of reply.")
+        case _:
+            return ModelReply(exchange, upstream.speaks, reader, record)
 
 
 def _says_nothing(exchange: Exchange, status: int) -> bool:

@@ -12,7 +12,7 @@ from mcp_sod.policy.addresses import address, route, target
 from mcp_sod.policy.model import Upstream
 from mcp_sod.wire.conversation import Conversation
 from mcp_sod.wire.mcp import Call
-from mcp_sod.wire.replies import check_reply, kept_private, refusal_body, tags, without_tools
+from mcp_sod.wire.replies import check_reply, is_tool_list, kept_private, refusal_body, tags, without_tools
 from mcp_sod.wire.splice import splice
 from mcp_sod.wire.sse import Event
 from mcp_sod.wire.strict_json import Json
@@ -30,8 +30,21 @@ class Answer(Reply):
         self._standing = cast("Standing", exchange.standing)
         self._upstream = cast("Upstream", exchange.upstream)
         self._visible = exchange.visible_tool
+        self._answered = False
         self._talk: Conversation = self._standing.conversation
-        self._endpoint_due = self._upstream.speaks == "mcp-sse" and self._call.kind == "stream"
+        opened = self._call.kind == "stream"
+        self.talkative = self._endpoint_due = opened and self._upstream.speaks == "mcp-sse"
+        # The session and the event from which it goes on are this principal's.
+        self._late = opened and bool(self._standing.session or self._call.header("last-event-id"))
+
+    def facts(self) -> dict[str, object]:
+        """Return what the outcome record says; of a request also whether its answer came at all."""
+        return super().facts() | ({"answered": self._answered} if self._call.is_request else {})
+
+    def aside(self) -> bytes:
+        """Return what the gateway itself has to say on this stream (MCP 2024-11-05: clients listen nowhere else)."""
+        words = self._talk.words
+        return b"".join(Event(words.popleft().decode(), kind="message").encode() for _ in range(len(words)))
 
     def event(self, event: Event) -> bytes:
         """Return the bytes of a masked event; raises Withheld."""
@@ -53,8 +66,9 @@ class Answer(Reply):
         return Event(refusal_body(self._call, refusal, reference, None).decode(), kind="message").encode()
 
     def _message(self, text: str, value: Json, *, streamed: bool) -> str:
-        message, asked = check_reply(value, self._call, self._talk, streamed=streamed)
-        listing = asked == "tools/list"
+        message = check_reply(value, self._call, self._talk, streamed=streamed, late=self._late)
+        self._answered |= "method" not in message
+        listing = self._call.method == "tools/list" or (self._late and is_tool_list(message))
         if listing and self._visible is not None:
             changes = without_tools(text, message, self._visible)
             if changes:
@@ -76,5 +90,5 @@ class Answer(Reply):
         if not here or _ENDPOINT.fullmatch(given) is None or self._reader.redacted(given) != given:
             raise Withheld("The upstream named an endpoint that is not its own.")
         endpoint = target(route(whole))
-        self._talk = self._standing.talk(endpoint)
+        self._talk, self._late = self._standing.talk(endpoint), True
         return self._standing.owner.tagged("endpoint", endpoint)

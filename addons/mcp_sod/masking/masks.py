@@ -129,12 +129,12 @@ def _whole(text: str, detector: Detector, name: str) -> Iterator[tuple[int, int,
         if not detector.group or text[start] not in "[{":
             yield start, end, name
         elif start >= covered:
-            closed = _closing(text, start)
+            closed = closing(text, start)
             covered = max(end, len(text) if closed is None else closed)
             yield start, covered, _HIDDEN if closed is None else name
 
 
-def _closing(text: str, start: int) -> int | None:
+def closing(text: str, start: int) -> int | None:
     """Return the end of the list or object that begins at `start`; None if it does not end."""
     depth = 0
     for found in _BRACKET.finditer(text, start):

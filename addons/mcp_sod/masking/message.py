@@ -15,7 +15,7 @@ from mcp_sod.wire.replies import STATE, TASKS
 from mcp_sod.wire.splice import NAME, splice
 from mcp_sod.wire.strict_json import Json, Path, Texts, digits, dumps, parse_text, texts
 
-BUDGET = 0.1  # seconds for one message of the usual size: a slow pattern is limited on each text, but there are many
+BUDGET = 0.5  # seconds for one message of the usual size: a slow pattern is limited on each text, but there are many
 BUDGET_PER_CHARACTER = 1e-5  # seconds more
 NESTED_DEPTH = 3  # how often JSON may stand as text inside JSON
 _JSON_BEGINS = re.compile(r"[ \t\r\n]*+[{\[\"]").match

@@ -18,8 +18,10 @@ class Reply:
     """Masks the messages of one reply and remembers what the outcome record will say.
 
     By itself it is the reply of a service of which nothing is known: JSON or text. What is known of MCP and of model
-    APIs is in its subclasses.
+    APIs is in its subclasses. `talkative`: whether the gateway may have something to say on its stream.
     """
+
+    talkative = False
 
     def __init__(self, reader: Masks, record: Masks, depth: int) -> None:
         """`reader`: the masks for who reads it; `record`: all masks; `depth`: how deep JSON may be nested."""
@@ -55,6 +57,10 @@ class Reply:
         if text:
             text = self._streamed(text)
         return self._delivered(Event(text, event.event_id, event.retry, event.kind).encode())
+
+    def aside(self) -> bytes:
+        """Return what the gateway itself has to say on this stream."""
+        return b""
 
     def rest(self) -> bytes:
         """Return what is held back still when the stream is over."""
@@ -112,7 +118,7 @@ class Reply:
     def _for_record(self, text: str, value: Json, *, listing: bool) -> str:
         try:
             return MaskedMessage(self._record, listing).text(text, value)
-        except Withheld as error:  # its reader may have it raw, the record may not
+        except SodError as error:  # its reader may have it raw, the record may not
             return f"[not kept: {error.sentence}]"
 
     def _keep(self, text: str) -> None:
@@ -134,6 +140,17 @@ class Stream:
         self._reply = reply
         self._reference = reference
         self._events = Events(limit)
+        self.talkative = reply.talkative
+
+    @property
+    def over(self) -> bool:
+        """Whether the rest is withheld, and nothing more will come."""
+        return self._reply.problem is not None
+
+    def aside(self) -> list[bytes]:
+        """Return what the gateway itself has to say on this stream now."""
+        said = b"" if self.over else self._reply.aside()
+        return [said] if said else []
 
     def __call__(self, chunk: bytes) -> list[bytes]:
         """Return the chunks to deliver; after a failure, one error event and then nothing more."""

@@ -19,7 +19,7 @@ class Release(Stage):
     async def request(self, exchange: Exchange, flow: http.HTTPFlow) -> None:
         """Release the request; the gate opens only if the verdict is Allow."""
         call, standing = cast("Call", exchange.call), cast("Standing", exchange.standing)
-        _converse(call, standing)
+        _settle(call, standing)
         outgoing, upstream = standing.outgoing, cast("Upstream", exchange.upstream)
         kept = list(forwarded(flow.request.headers.fields, upstream.speaks, outgoing.headers))
         own = own_headers(exchange.policy, upstream)
@@ -35,11 +35,7 @@ class Release(Stage):
         self.gate.release(flow)
 
 
-def _converse(call: Call, standing: Standing) -> None:
-    """Take note of what is owed an answer from now on."""
-    if call.stateless or call.request_id is None:
-        return
-    if call.is_request:
-        standing.conversation.ask(call.request_id, call.method)
-    elif not standing.conversation.settle(call.request_id):
+def _settle(call: Call, standing: Standing) -> None:
+    """Take the one answer to a server's request."""
+    if call.kind == "response" and not standing.conversation.settle(call.request_id or 0):
         raise Unasked("This request of the server's has its answer.")

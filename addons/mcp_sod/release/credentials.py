@@ -22,7 +22,7 @@ _MCP = _ANY | {
     b"last-event-id": re.compile(rb"[\x21-\x7e]{1,540}"),
     b"mcp-method": re.compile(rb".+"),
     b"mcp-name": re.compile(rb".+"),
-    b"mcp-protocol-version": re.compile(rb"\d{4}-\d\d-\d\d"),
+    b"mcp-protocol-version": re.compile(rb"[\w.-]{1,32}"),
     b"mcp-session-id": re.compile(rb"[\x21-\x7e]{1,256}"),
     b"origin": re.compile(rb"null|https?://[\w.:\[\]-]{1,255}"),
 }

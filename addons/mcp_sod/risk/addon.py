@@ -1,16 +1,18 @@
 """Risk on the flow."""
 
 import asyncio
+from dataclasses import replace
 from typing import cast
 
 from mitmproxy import http
 
 from mcp_sod.errors import Denied
-from mcp_sod.exchange import Deny, Exchange, Inspected
+from mcp_sod.exchange import Allow, Deny, Exchange, Inspected, Standing
 from mcp_sod.policy.patterns import LONG
 from mcp_sod.risk.rules import findings, verdict
 from mcp_sod.stage import Stage, on_request
 from mcp_sod.wire.mcp import Call
+from mcp_sod.wire.replies import declined
 
 
 class Risk(Stage):
@@ -27,6 +29,17 @@ class Risk(Stage):
             found = findings(exchange.policy, call, upstream, inspected)
         exchange.findings = found
         exchange.verdict = verdict(exchange.policy, exchange.findings)
+        if call.kind == "response" and not isinstance(exchange.verdict, Allow):
+            _decline(exchange, call)
         if isinstance(exchange.verdict, Deny):
             rules = ", ".join(exchange.verdict.rules)
             raise Denied(f"The policy forbids this call (rule {rules}).", hint="Leave out what the rule names.")
+
+
+def _decline(exchange: Exchange, call: Call) -> None:
+    """Put an error in the place of a risky answer: it cannot wait for approval, and the server waits for it."""
+    standing = cast("Standing", exchange.standing)
+    outgoing = replace(standing.outgoing, body=declined(call, exchange.reference))
+    exchange.standing = replace(standing, outgoing=outgoing)
+    exchange.declined = "An answer cannot wait for approval; the server got an error in its place."
+    exchange.verdict = Allow()

@@ -13,7 +13,7 @@ from mcp_sod.policy.policy import Policy
 from mcp_sod.wire.mcp import Call
 from mcp_sod.wire.strict_json import Path, pointer
 
-BUDGET = 0.1  # seconds for all rules over one call of the usual size
+BUDGET = 0.5  # seconds for all rules over one call of the usual size
 BUDGET_PER_BYTE = 1e-5  # seconds more
 
 type Fold = Callable[[str | int], str]

@@ -1,15 +1,17 @@
 """Takes the gateway's tags off what a caller shows, and refuses what is not the caller's."""
 
+import base64
+import re
 from collections.abc import Callable
 from dataclasses import replace
 
-from mcp_sod.errors import Denied, Malformed, Unasked
+from mcp_sod.errors import Denied, Malformed, Removed, Unasked
 from mcp_sod.exchange import Outgoing, Request, Standing
 from mcp_sod.policy.addresses import target
 from mcp_sod.wire.conversation import Conversation
 from mcp_sod.wire.mcp import Call
 from mcp_sod.wire.ownership import Kind, Owner
-from mcp_sod.wire.replies import RELATED_TASK
+from mcp_sod.wire.replies import RELATED_TASK, WATCHED
 from mcp_sod.wire.splice import splice
 from mcp_sod.wire.strict_json import Json, Path, dumps
 
@@ -21,6 +23,8 @@ def stand(call: Call, request: Request, owner: Owner, talk: Talk, *, endpoint: b
 
     `endpoint`: the request's own target is one that a server gave this caller (MCP 2024-11-05).
     """
+    if call.stateless and call.method in ("tasks/list", "tasks/result"):
+        raise Removed("This method is not part of the revision that the request names.")
     if call.method == "tasks/list":
         raise Denied(
             "tasks/list is not offered here: the list would not tell whose the tasks are.",
@@ -33,6 +37,8 @@ def stand(call: Call, request: Request, owner: Owner, talk: Talk, *, endpoint: b
     last = call.header("last-event-id")
     if last is not None:
         headers["last-event-id"] = owner.own("event", last, session)
+    if call.name is not None and call.method.startswith("tasks/") and call.is_request:
+        headers["mcp-name"] = _plain(owner.own("task", call.name))
     standing = Standing(owner, session, talk, Outgoing(path, headers, _body(call, request, owner)))
     texts = tuple((name, headers.get(name, text)) for name, text in call.header_texts)
     return replace(call, header_texts=texts, method=_method(call, standing)), standing
@@ -53,6 +59,26 @@ def _body(call: Call, request: Request, owner: Owner) -> bytes | None:
     return splice(request.body.decode(), changes).encode() if changes else None
 
 
+def _watched(params: dict[str, Json]) -> list[str]:
+    """Return the tasks of which a `subscriptions/listen` wants to hear."""
+    filters = params.get("notifications")
+    if not isinstance(filters, dict):
+        return []
+    if any(key != "taskIds" and key.casefold() == "taskids" for key in filters):
+        raise Malformed("A key of the subscription differs from MCP's in case alone.")
+    tasks = filters.get("taskIds", [])
+    if not isinstance(tasks, list) or not all(isinstance(task, str) for task in tasks):
+        raise Malformed("The taskIds of a subscription are texts.")
+    return [task for task in tasks if isinstance(task, str)]
+
+
+def _plain(value: str) -> str:
+    """Return a text as a header carries it (2026-07-28, header encoding)."""
+    if re.fullmatch(r"[\x21-\x7e]+", value) and not value.startswith("=?"):
+        return value
+    return f"=?base64?{base64.b64encode(value.encode()).decode()}?="
+
+
 def _named(call: Call) -> list[tuple[Path, Kind, str]]:
     """Return what the message names that a server gave out: its path, kind and value."""
     found: list[tuple[Path, Kind, Json]] = []
@@ -64,6 +90,7 @@ def _named(call: Call) -> list[tuple[Path, Kind, str]]:
             found.append((("params", "requestState"), "state", inside.get("requestState")))
             if call.method.startswith("tasks/"):
                 found.append((("params", "taskId"), "task", inside.get("taskId")))
+            found += [((*WATCHED, index), "task", task) for index, task in enumerate(_watched(inside))]
         meta = inside.get("_meta")
         related = meta.get(RELATED_TASK) if isinstance(meta, dict) else None
         if isinstance(related, dict):

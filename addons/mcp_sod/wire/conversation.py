@@ -1,12 +1,12 @@
-"""What a client and a server still owe each other an answer to.
+"""What is still to be said between a client and a server: answers that are owed, and what the gateway has to add.
 
-Kept in memory and bounded: after a restart, the streams on which questions came are gone as well.
+Kept in memory and bounded: a server's question comes on a stream of the gateway's, and is gone with it.
 """
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from dataclasses import dataclass, field
 
-MOST_OPEN = 256  # unanswered requests each way in one conversation; older ones are forgotten
+MOST_OPEN = 256  # unanswered requests in one conversation; older ones are forgotten
 MOST_CONVERSATIONS = 10_000
 
 type Id = int | str
@@ -16,20 +16,15 @@ type Id = int | str
 class Conversation:
     """One session of one principal, or, where an upstream has no sessions, all that the principal says to it."""
 
-    _asked: OrderedDict[tuple[bool, Id], str] = field(default_factory=OrderedDict)
     _owed: OrderedDict[tuple[bool, Id], str] = field(default_factory=OrderedDict)
-
-    def ask(self, request_id: Id, method: str) -> None:
-        """Remember the client's request: its answer may come on a stream of its own."""
-        _remember(self._asked, request_id, method)
-
-    def answered(self, request_id: Id) -> str | None:
-        """Return the method of the client's request and forget it; None if it was never asked."""
-        return self._asked.pop(_key(request_id), None)
+    words: deque[bytes] = field(default_factory=lambda: deque(maxlen=MOST_OPEN))
+    """Messages of the gateway's own, for a client that listens on a stream and nowhere else."""
 
     def demand(self, request_id: Id, method: str) -> None:
         """Remember the server's request: the client may answer it, once."""
-        _remember(self._owed, request_id, method)
+        self._owed[_key(request_id)] = method
+        if len(self._owed) > MOST_OPEN:
+            self._owed.popitem(last=False)
 
     def owed(self, request_id: Id) -> str | None:
         """Return the method of the server's request that has no answer yet."""
@@ -58,12 +53,6 @@ class Conversations:
     def end(self, owner: bytes, session: str) -> None:
         """Forget a session that is over."""
         self._known.pop((owner, session), None)
-
-
-def _remember(open_ones: OrderedDict[tuple[bool, Id], str], request_id: Id, method: str) -> None:
-    open_ones[_key(request_id)] = method
-    if len(open_ones) > MOST_OPEN:
-        open_ones.popitem(last=False)
 
 
 def _key(request_id: Id) -> tuple[bool, Id]:

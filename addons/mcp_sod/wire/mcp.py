@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Final, Literal
 
-from mcp_sod.errors import Malformed, Mismatch
+from mcp_sod.errors import Incomplete, Malformed, Mismatch
 from mcp_sod.wire.strict_json import Json, Texts, canonical, digits, parse, texts
 
 STATELESS_SINCE: Final = "2026-07-28"
@@ -25,7 +25,11 @@ _NAMED_BY: Final = {
     "resources/read": "uri",
     "resources/subscribe": "uri",
     "resources/unsubscribe": "uri",
+    "tasks/get": "taskId",
+    "tasks/update": "taskId",
+    "tasks/cancel": "taskId",
 }
+_NAMED_NOW: Final = frozenset({"tools/call", "prompts/get", "resources/read"})
 _READ_HERE: Final = frozenset({"name", "uri", "arguments", "_meta", "requestState", "taskId"})
 _FOLDED: Final = frozenset(key.casefold() for key in _READ_HERE)
 _METHOD = re.compile(r"[A-Za-z0-9_$./-]{1,128}")
@@ -34,6 +38,7 @@ _CHECKED_HEADERS: Final = frozenset({"mcp-method", "mcp-name", "mcp-protocol-ver
 # Inspected, but no part of what is approved.
 _OF_THE_CONNECTION: Final = frozenset({"host", "origin", "mcp-session-id", "last-event-id"})
 _TRACE_PARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+_DATE = re.compile(r"\d{4}-\d\d-\d\d")
 _PLAIN_TOKEN = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 type Kind = Literal["request", "notification", "response", "stream", "close"]
@@ -116,8 +121,16 @@ def read_call(headers: Mapping[str, str], body: bytes, max_depth: int) -> Call:
         raise Malformed("JSON-RPC batches are not accepted.", hint="Send one message a request.")
     if not isinstance(message, dict) or message.get("jsonrpc") != "2.0":
         raise Malformed("The body is not a JSON-RPC 2.0 message.")
-    if "method" not in message:
-        return _response(headers, message)
+    try:
+        return _response(headers, message) if "method" not in message else _asked(headers, message)
+    except Malformed as refusal:
+        request_id = message.get("id")
+        refusal.request_id = request_id if isinstance(request_id, int | str) and _is_id(request_id) else None
+        raise
+
+
+def _asked(headers: Mapping[str, str], message: dict[str, Json]) -> Call:
+    """Return the client's request or notification."""
     method, params = message.get("method"), message.get("params", {})
     if not isinstance(method, str) or not message.keys() <= {"jsonrpc", "id", "method", "params"}:
         raise Malformed("The body is not a JSON-RPC request or notification.")
@@ -130,8 +143,8 @@ def read_call(headers: Mapping[str, str], body: bytes, max_depth: int) -> Call:
         raise Malformed("The id must be a short string, or an integer that a double holds exactly.")
     if _METHOD.fullmatch(method) is None or (method not in _NAMED_BY and method.casefold() in _NAMED_BY):
         raise Malformed("The method is not written as MCP writes it.")
-    name = _name(method, params)
     version = _agreed_version(headers, params)
+    name = _name(method, params, version)
     _headers_agree(headers, method, name)
     texts = _header_texts(headers)
     _params_agree(texts, params)
@@ -166,7 +179,12 @@ def _response(headers: Mapping[str, str], message: dict[str, Json]) -> Call:
 
 
 def _header_texts(headers: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
-    return tuple((key, _decoded(value)) for key, value in headers.items() if key not in _CHECKED_HEADERS)
+    return tuple((key, _decoded(value)) for key, value in headers.items() if not _says_nothing_new(key, value))
+
+
+def _says_nothing_new(name: str, value: str) -> bool:
+    """Say whether a header repeats the body or is a plain date: a version of another form is a text like any other."""
+    return name in _CHECKED_HEADERS and (name != "mcp-protocol-version" or _DATE.fullmatch(value) is not None)
 
 
 def _params_agree(headers: tuple[tuple[str, str], ...], params: dict[str, Json]) -> None:
@@ -209,11 +227,13 @@ def _is_id(value: Json) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**53
 
 
-def _name(method: str, params: dict[str, Json]) -> str | None:
+def _name(method: str, params: dict[str, Json], version: str | None) -> str | None:
     key = _NAMED_BY.get(method)
     if key is None:
         return None
     name = params.get(key)
+    if name is None and version is not None and version >= STATELESS_SINCE and method not in _NAMED_NOW:
+        return None  # removed, or the server's to refuse
     if not isinstance(name, str) or not 0 < len(name) <= MAX_NAME:
         raise Malformed(f"A {method} names its target in params.{key}, in at most {MAX_NAME} characters.")
     if method == "tools/call" and not isinstance(params.get("arguments", {}), dict):
@@ -225,6 +245,9 @@ def _agreed_version(headers: Mapping[str, str], params: dict[str, Json]) -> str 
     meta = params.get("_meta")
     in_body = meta.get(_VERSION_KEY) if isinstance(meta, dict) else None
     in_header = headers.get("mcp-protocol-version")
+    stateless = in_header is not None and _DATE.fullmatch(in_header) is not None and in_header >= STATELESS_SINCE
+    if in_body is None and stateless:
+        raise Incomplete(f"A request of this revision says so in its params._meta too ({_VERSION_KEY}).")
     if in_body is not None and in_body != in_header:
         raise Mismatch("The protocol version in the header and in the body differ.")
     return in_header

@@ -6,7 +6,7 @@ Sources: JSON-RPC 2.0; MCP 2025-11-25 and 2026-07-28.
 from collections.abc import Callable
 from typing import Final
 
-from mcp_sod.errors import Refusal, Withheld
+from mcp_sod.errors import Denied, Refusal, Withheld
 from mcp_sod.wire.conversation import Conversation
 from mcp_sod.wire.mcp import Call
 from mcp_sod.wire.ownership import Owner
@@ -20,14 +20,16 @@ TASKS: Final[frozenset[Path]] = frozenset({
     ("result", "taskId"), ("result", "task", "taskId"), ("params", "taskId"),
     ("result", "_meta", RELATED_TASK, "taskId"), ("params", "_meta", RELATED_TASK, "taskId"),
 })  # fmt: skip
+WATCHED: Final[Path] = ("params", "notifications", "taskIds")  # of `subscriptions/listen` and its acknowledgement
 
 
 def refusal_body(call: Call | None, refusal: Refusal, reference: str, ticket: str | None) -> bytes:
     """Return the JSON that tells the caller of a refusal, in the shape that the call's sender parses."""
     facts = {"code": refusal.code, "reference": reference} | ({"ticket": ticket} if ticket else {})
     sentence = f"{refusal.for_caller} (reference {reference})"
-    answer: dict[str, object] = {"jsonrpc": "2.0", "id": call.request_id if call and call.is_request else None}
-    if refusal.in_band and call is not None and call.tool is not None:
+    request_id = call.request_id if call and call.is_request else refusal.request_id
+    answer: dict[str, object] = {"jsonrpc": "2.0", "id": request_id}
+    if refusal.in_band and refusal.as_result and call is not None and call.tool is not None:
         answer["result"] = {
             "content": [{"type": "text", "text": sentence}],
             "isError": True,
@@ -38,18 +40,20 @@ def refusal_body(call: Call | None, refusal: Refusal, reference: str, ticket: st
     return dumps(answer).encode()
 
 
-def check_reply(message: Json, call: Call, talk: Conversation, *, streamed: bool) -> tuple[dict[str, Json], str | None]:
-    """Return the message and the method of the request that it answers (None if it answers none).
+def check_reply(message: Json, call: Call, talk: Conversation, *, streamed: bool, late: bool) -> dict[str, Json]:
+    """Return the message.
 
-    In the reply to a request that is its answer, and, in a stream, whatever the server may say meanwhile; on a stream
-    of its own also late answers to the client's requests. Raises Withheld for anything else: an answer to another's
-    request would slip one person's result to another.
+    In the reply to a request that is its answer, and, in a stream, whatever the server may say meanwhile. `late`: on
+    this stream, which is one principal's alone, answers to any of that principal's requests may come. Raises Withheld
+    for anything else: an answer to another's request would slip one person's result to another.
     """
     if not isinstance(message, dict) or message.get("jsonrpc") != "2.0":
         raise Withheld("The upstream's reply is not a JSON-RPC message.")
     keys = message.keys()
     if keys in ({"jsonrpc", "id", "result"}, {"jsonrpc", "id", "error"}):
-        return message, _answered(message, call, talk)
+        if not (late or _answers(message, call)):
+            raise Withheld("The upstream's reply answers a different request.")
+        return message
     if not (streamed and "method" in keys and keys <= {"jsonrpc", "id", "method", "params"}):
         raise Withheld("The upstream's reply is not a JSON-RPC answer.")
     method = message["method"]
@@ -60,20 +64,28 @@ def check_reply(message: Json, call: Call, talk: Conversation, *, streamed: bool
         if call.stateless or isinstance(request_id, bool) or not isinstance(request_id, int | str):
             raise Withheld("The upstream asked the client something that it cannot answer.")
         talk.demand(request_id, method)
-    return message, None
+    return message
 
 
-def _answered(message: dict[str, Json], call: Call, talk: Conversation) -> str | None:
+def _answers(message: dict[str, Json], call: Call) -> bool:
     answered = message["id"]
-    if answered is None and "error" in message:
-        return None
-    if isinstance(answered, int | str) and not isinstance(answered, bool):  # to Python true is 1
-        asked = talk.answered(answered)
-        if call.is_request and answered == call.request_id and type(answered) is type(call.request_id):
-            return call.method
-        if call.kind == "stream" and asked is not None:
-            return asked
-    raise Withheld("The upstream's reply answers a different request.")
+    if answered is None:
+        return "error" in message
+    # To Python true is 1.
+    return call.is_request and answered == call.request_id and type(answered) is type(call.request_id)
+
+
+def is_tool_list(message: dict[str, Json]) -> bool:
+    """Say whether this is, by its shape, the answer to a `tools/list`."""
+    result = message.get("result")
+    return isinstance(result, dict) and isinstance(result.get("tools"), list)
+
+
+def declined(call: Call, reference: str) -> bytes:
+    """Return what a server gets in place of a client's answer that was refused, so that it does not wait for ever."""
+    sentence = f"The answer was refused by the gateway (reference {reference})"
+    error = {"code": Denied.rpc_code, "message": sentence}
+    return dumps({"jsonrpc": "2.0", "id": call.request_id, "error": error}).encode()
 
 
 def tags(message: dict[str, Json], owner: Owner) -> dict[Path, str]:
@@ -81,6 +93,8 @@ def tags(message: dict[str, Json], owner: Owner) -> dict[Path, str]:
     found = {path: _at(message, path) for path in (STATE, *TASKS)}
     if str(message.get("method", "")).startswith("tasks/"):
         del found["params", "taskId"]  # the server asks for a task of the client's
+    watched = _at(message, WATCHED)
+    found |= {(*WATCHED, index): task for index, task in enumerate(watched if isinstance(watched, list) else ())}
     return {
         path: dumps(owner.tagged("state" if path == STATE else "task", value))
         for path, value in found.items()

@@ -1,19 +1,20 @@
 """What a request must be before anyone asks who sent it."""
 
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
-from mcp_sod.errors import Refusal, Withheld
+from mcp_sod.errors import Malformed, Refusal, Withheld
 from mcp_sod.exchange import ReplyKind, Request
-from mcp_sod.intake.admission import admit, reply_kind
-from mcp_sod.intake.routing import addresses
+from mcp_sod.intake.admission import admit, kept_reply_header, reply_kind
 from mcp_sod.policy.policy import Policy
 
 from tests.unit.making import body_of, policy_of
 
 JSON = ("content-type", "application/json")
 SAYS = ("mcp-method", "ping")
+SECURE = "https://query.example:443/v1/mcp?tenant=a"
 HERE = ("host", "tools.example:9000")
 UPSTREAMS = {
     "tools": {"url": "http://tools.example:9000/mcp", "speaks": "mcp"},
@@ -40,7 +41,10 @@ def request(**changed: Any) -> Request:
         "body": body_of("ping"),
         "peer": "p",
     }
-    return Request(**{**facts, "authority": "", "forward": True, **changed})
+    said = {**facts, "authority": "", "forward": True, **changed}
+    if "host" not in dict(said["headers"]):
+        said["headers"] += (("host", urlsplit(said["url"]).netloc),)
+    return Request(**said)
 
 
 GOOD: list[tuple[str, dict[str, Any], str]] = [
@@ -56,6 +60,8 @@ GOOD: list[tuple[str, dict[str, Any], str]] = [
         "root",
     ),
     ("the same authority", {"authority": "tools.example:9000"}, "tools"),
+    ("HTTP/2", {"http2": True, "version": "HTTP/2.0"}, "tools"),
+    ("TLS", {"url": SECURE, "server_name": "Query.Example"}, "query"),
     ("reverse mode, whatever the host", {"forward": False, "headers": (JSON, ("host", "gateway.example"))}, "tools"),
     ("a charset", {"headers": (("content-type", 'Application/JSON; charset="UTF-8"'),)}, "tools"),
     ("identity as encoding", {"headers": (JSON, ("content-encoding", "Identity"))}, "tools"),
@@ -92,9 +98,13 @@ BAD: list[tuple[str, dict[str, Any], str]] = [
     ("an empty host", {"headers": (JSON, ("host", ""))}, "misdirected"),
     ("a port that is none", {"headers": (JSON, ("host", "tools.example:x"))}, "misdirected"),
     ("a bracket", {"headers": (JSON, ("host", "[tools.example:9000"))}, "misdirected"),
-    ("two hosts, the second another", {"headers": (JSON, HERE, ("host", "root.example"))}, "misdirected"),
+    ("two hosts, the second another", {"headers": (JSON, HERE, ("host", "root.example"))}, "malformed"),
     ("another authority", {"authority": "root.example:9000"}, "misdirected"),
     ("an authority with a user", {"authority": "root.example@tools.example:9000"}, "misdirected"),
+    ("HTTP/1.0", {"version": "HTTP/1.0"}, "malformed"),
+    ("HTTP/2 in a line of HTTP/1", {"version": "HTTP/2.0"}, "malformed"),
+    ("HTTP/1 over HTTP/2", {"http2": True}, "malformed"),
+    ("TLS for another host", {"url": SECURE, "server_name": "a.example"}, "misdirected"),
     ("the host twice", {"headers": (JSON, HERE, HERE)}, "malformed"),
     ("no content type", {"headers": ()}, "unsupported"),
     ("another content type", {"headers": (("content-type", "text/plain"),)}, "unsupported"),
@@ -135,12 +145,6 @@ def test_what_could_be_understood_in_two_ways_is_refused(changed: dict[str, Any]
     assert refused.value.code == code
 
 
-def test_addresses_are_those_of_upstreams(policy: Policy, tmp_path: Path) -> None:
-    """Host and port of every upstream, and nothing else; with none, none."""
-    assert addresses(policy) == {("tools.example", 9000), ("query.example", 443), ("::1", 9000), ("root.example", 80)}
-    assert addresses(policy_of(tmp_path, upstreams={})) == frozenset()
-
-
 @pytest.mark.parametrize(
     ("fields", "kind"),
     [
@@ -164,6 +168,19 @@ def test_a_replys_kind(fields: list[tuple[bytes, bytes]], kind: ReplyKind) -> No
     assert reply_kind("mcp", 200, fields) == kind
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "goes_on"),
+    [
+        (b"content-type", b"x", True), (b"mcp-session-id", b"x", True), (b"cache-control", b"no-cache, private", True),
+        (b"cache-control", b"Public, max-age=9", False), (b"cache-control", b"max-age=1, s-maxage=9", False),
+        (b"set-cookie", b"x", False), (b"location", b"x", False), (b"x-note", b"x", False), (b"etag", b"x", False),
+    ],
+)  # fmt: skip
+def test_known_reply_headers_go_on(name: bytes, value: bytes, goes_on: bool) -> None:
+    """What MCP's clients act on, and nothing by which a shared cache would serve one principal's reply to another."""
+    assert kept_reply_header(name, value) is goes_on
+
+
 @pytest.mark.parametrize("encoding", [b"gzip", b"br", b"rot13", b"identity, gzip", b""])
 def test_a_compressed_reply_is_withheld(encoding: bytes) -> None:
     """A reply in an encoding that was not asked for is not read, so it is not delivered."""
@@ -177,3 +194,15 @@ def test_a_switch_of_protocols_is_withheld(status: int) -> None:
     assert reply_kind("mcp", 200, []) == "empty"
     with pytest.raises(Withheld):
         reply_kind("mcp", status, [])
+
+
+def test_every_request_names_its_host_once(policy: Policy) -> None:
+    """Over HTTP/1 by one Host header; over HTTP/2 its authority will do."""
+    bare = replace(request(), headers=(JSON,))
+    with pytest.raises(Malformed):
+        admit(bare, policy)
+    with pytest.raises(Malformed):
+        admit(replace(bare, authority="tools.example:9000"), policy)
+    admit(replace(bare, authority="tools.example:9000", http2=True, version="HTTP/2.0"), policy)
+    with pytest.raises(Malformed):
+        admit(replace(bare, http2=True, version="HTTP/2.0"), policy)

@@ -19,6 +19,7 @@ from tests.unit.making import UPSTREAM, policy_of
         ("accept", "application/json;q=0.9", True), ("accept", "text/secret", False),
         ("host", "mcp.example:8443", True), ("host", "mcp example", False),
         ("mcp-method", "tools/call", True), ("mcp-name", "query", True), ("mcp-param-region", "eu", True),
+        ("mcp-protocol-version", "v9.0", True),
         ("mcp-protocol-version", "2025-11-25", True), ("mcp-protocol-version", "a secret", False),
         ("mcp-session-id", "0af1-22", True), ("mcp-session-id", "x" * 257, False),
         ("traceparent", f"00-{'a' * 32}-{'b' * 16}-01", True), ("traceparent", "a secret", False),

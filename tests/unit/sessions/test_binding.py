@@ -1,16 +1,17 @@
 """Where a call stands: in whose session, with whose things."""
 
+import base64
 import functools
 import json
 from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from mcp_sod.errors import Denied, Foreign, ForeignSession, Malformed, Refusal, Unasked
+from mcp_sod.errors import Denied, Foreign, ForeignSession, Malformed, Refusal, Removed, Unasked
 from mcp_sod.exchange import Standing
 from mcp_sod.sessions.binding import stand
 from mcp_sod.wire.conversation import Conversations
-from mcp_sod.wire.mcp import Call, read_bodyless, read_call
+from mcp_sod.wire.mcp import STATELESS_SINCE, Call, read_bodyless, read_call
 from mcp_sod.wire.ownership import Owner
 from mcp_sod.wire.replies import RELATED_TASK
 
@@ -40,6 +41,11 @@ def asked(method: str, **params: Any) -> dict[str, Any]:
     return {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
 
 
+def asked_now(method: str, **params: Any) -> dict[str, Any]:
+    """A request of the stateless era."""
+    return asked(method, **params, _meta={"io.modelcontextprotocol/protocolVersion": STATELESS_SINCE})
+
+
 def related(task: str) -> dict[str, Any]:
     """The `_meta` of a message that belongs to a task."""
     return {"_meta": {RELATED_TASK: {"taskId": task}}}
@@ -67,6 +73,7 @@ NAMES: list[tuple[str, Any, Any]] = [  # what is named; the message with its val
     ("state", lambda value: asked("tools/call", name="t", requestState=value), "requestState"),
     ("task", lambda value: asked("tasks/get", taskId=value), "taskId"),
     ("task", lambda value: asked("tasks/cancel", taskId=value), "taskId"),
+    ("task", lambda value: asked("subscriptions/listen", notifications={"taskIds": [value]}), "taskIds"),
     ("task", lambda value: asked("tools/call", name="t", **related(value)), ""),
     ("task", lambda value: {"jsonrpc": "2.0", "method": "notifications/progress", "params": related(value)}, ""),
 ]
@@ -77,7 +84,7 @@ def test_what_a_message_names_is_its_owners(kind: Any, message: Any, _where: str
     """Request states and tasks go upstream without their tags, all else byte for byte; another's are foreign."""
     assert placed(message(MINE.tagged(kind, "v")))[2] == message("v")
     for value in ("v", ANOTHERS.tagged(kind, "v"), MINE.tagged("event", "v"), ""):
-        with pytest.raises(Foreign):
+        with pytest.raises(Foreign if value else Refusal):
             placed(message(value))
 
 
@@ -96,6 +103,8 @@ def test_what_names_nothing_goes_as_it_came() -> None:
         (asked("tasks/list"), Denied),
         (asked("tools/call", name="t", _meta={RELATED_TASK: {"taskid": "x"}}), Malformed),
         ({"jsonrpc": "2.0", "id": 5, "result": {}}, Unasked),
+        (asked("subscriptions/listen", notifications={"taskIds": [7]}), Malformed),
+        (asked("subscriptions/listen", notifications={"taskIDs": ["x"]}), Malformed),
     ],
 )
 def test_what_cannot_be_told_to_be_its_owners_is_refused(message: Any, refusal: type[Refusal]) -> None:
@@ -128,3 +137,24 @@ def test_an_endpoint_is_its_owners() -> None:
     for wrong in (url, "http://127.0.0.1:9000" + ANOTHERS.tagged("endpoint", "/messages?session_id=a")):
         with pytest.raises(ForeignSession):
             placed(asked("ping"), url=wrong)
+
+
+NOW = {"mcp-protocol-version": STATELESS_SINCE}
+
+
+def test_a_tasks_name_goes_upstream_in_the_header_too() -> None:
+    """Where Mcp-Name repeats the task, it loses its tag as the body does, in a form that a header can carry."""
+    for task, named in (("t-1", "t-1"), ("t é", "=?base64?dCDDqQ==?=")):
+        tagged = MINE.tagged("task", task)
+        encoded = f"=?base64?{base64.b64encode(tagged.encode()).decode()}?="
+        _, standing, sent = placed(asked_now("tasks/get", taskId=tagged), NOW | {"mcp-name": encoded})
+        assert standing.outgoing.headers["mcp-name"] == named
+        assert sent == asked_now("tasks/get", taskId=task)
+
+
+def test_methods_that_are_gone_are_not_found() -> None:
+    """The stateless era has neither `tasks/list` nor `tasks/result`; a client is told so with the code for it."""
+    for method in ("tasks/list", "tasks/result"):
+        with pytest.raises(Removed) as refused:
+            placed(asked_now(method, taskId="t"), NOW)
+        assert (refused.value.status, refused.value.rpc_code) == (404, -32601)

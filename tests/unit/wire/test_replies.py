@@ -151,6 +151,7 @@ OWNER = Owner.of(b"k" * 32, "tools", "me")
         ("task", '{"result":{"task":{"taskId":"v","status":"working"}}}'),
         ("task", '{"result":{"resultType":"task","taskId":"v"}}'),
         ("task", '{"method":"notifications/tasks/status","params":{"taskId":"v"}}'),
+        ("task", '{"method":"notifications/subscriptions/acknowledged","params":{"notifications":{"taskIds":["v"]}}}'),
         ("task", f'{{"result":{{"_meta":{{"{RELATED_TASK}":{{"taskId":"v"}}}}}}}}'),
         ("task", f'{{"method":"notifications/progress","params":{{"_meta":{{"{RELATED_TASK}":{{"taskId":"v"}}}}}}}}'),
     ],
