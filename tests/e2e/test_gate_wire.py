@@ -93,8 +93,9 @@ def _plain(arrived: bytes, body: bytes) -> bool:
     line, *fields = head.split(b"\r\n")
     names = [field.partition(b": ")[0].lower() for field in fields]
     length = b"content-length: %d" % len(body)
-    once = len(set(names)) == len(names) and set(names) <= FORWARDED and length in head.lower().split(b"\r\n")
-    return (line, rest) == (b"POST /mcp HTTP/1.1", body) and once
+    framed = length in head.lower().split(b"\r\n") or (body == b"" and b"content-length" not in names)
+    once = len(set(names)) == len(names) and set(names) <= FORWARDED and framed
+    return line in {b"%s /mcp HTTP/1.1" % verb for verb in (b"POST", b"GET", b"DELETE")} and rest == body and once
 
 
 @pytest.fixture(scope="module")

@@ -186,7 +186,8 @@ def test_a_question_is_for_who_was_asked(talks: Talks, alice: Line, bob: Line) -
         answer = {"jsonrpc": "2.0", "id": asked["id"], "result": {"action": "accept", "content": {"word": "gold"}}}
         seen = talks.watch()
         refused(seen, bob.post(answer), "unasked", 400)
-        refused(seen, elsewhere.post(answer), "unasked", 400)
+        seen = talks.watch()
+        refused(seen, elsewhere.post(answer), "unasked", 400, who="alice")
         own, bob.session = bob.session, alice.session
         refused(seen, bob.post(answer), "foreign-session", 404)
         bob.session = own

@@ -86,7 +86,8 @@ def test_nothing_is_found_where_nothing_is(tmp_path: Path, capsys: pytest.Captur
     assert report["crash"] is None
     assert min(report["runs"].values()) > 20
     assert report["outcomes"] > 10
-    assert not (tmp_path / "crashes").exists()
+    kept = (tmp_path / "crashes").glob("*")  # a collection of pytest's own heap can make any input a slow one
+    assert all(file.name.startswith("slow-") for file in kept)
 
 
 @pytest.mark.parametrize("words", [[], ["--json"]], ids=["told", "as JSON"])
