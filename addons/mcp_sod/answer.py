@@ -26,9 +26,10 @@ def answer(exchange: Exchange, refusal: Refusal) -> tuple[int, bytes, dict[str, 
     call = exchange.call
     in_band = refusal.in_band and call is not None and call.is_request
     body = refusal_body(call, refusal, exchange.reference, exchange.ticket)
-    if in_band and speaks == "mcp-sse" and exchange.standing is not None:
-        # Its client listens on its stream alone, and hears it there as soon as the server says anything.
-        exchange.standing.conversation.words.append(body)
+    if refusal.in_band and speaks == "mcp-sse" and exchange.standing is not None and exchange.by_endpoint:
+        # Its client listens on its stream alone; and any other status here would end its session.
+        if in_band:
+            exchange.standing.conversation.words.append(body)
         return HTTPStatus.ACCEPTED, b"", headers
     return 200 if in_band else refusal.status, body, headers
 
@@ -36,7 +37,7 @@ def answer(exchange: Exchange, refusal: Refusal) -> tuple[int, bytes, dict[str, 
 class Instead:
     """A stream that swallows the upstream's body and gives the answer's in its place, once."""
 
-    talkative = False
+    watched = False
 
     def __init__(self, body: bytes) -> None:
         """`body`: what the client gets."""

@@ -178,3 +178,9 @@ class Withheld(Refusal):
     """The upstream's reply cannot be delivered safely."""
 
     code, event, status, rpc_code = "withheld", "withheld", 502, -31502
+
+
+class Ended(Withheld):
+    """A long stream ended by the gateway; its client comes back, and is judged anew."""
+
+    code = "ended"

@@ -12,6 +12,7 @@ TABLE = {  # code: (status, in band, event); what callers, dashboards and alerts
     "held": (403, True, "held"),
     "unavailable": (503, True, "denied"),
     "withheld": (502, True, "withheld"),
+    "ended": (502, True, "withheld"),
     "malformed": (400, False, "rejected"),
     "header-mismatch": (400, False, "rejected"),
     "incomplete": (400, False, "rejected"),

@@ -6,17 +6,20 @@ from typing import Protocol, runtime_checkable
 from mitmproxy.proxy import commands, events, layer
 from mitmproxy.proxy.layers.http import HttpStream, SendHttp, _events
 
-LOOK = 0.25  # seconds between two looks whether there is something to say on a stream
+LOOK = 0.5  # seconds between two looks whether there is something to say on a stream, or it is over
 
 
 @runtime_checkable
 class Delivered(Protocol):
     """A stream's function that is asked for more than chunks."""
 
-    over: bool
-    """Whether nothing more will come of it: the client's stream is ended then, and the upstream's let go."""
-    talkative: bool
-    """Whether there may be something to say on it that no chunk of the upstream's leads to."""
+    @property
+    def over(self) -> bool:
+        """Whether nothing more will come of it: the client's stream is ended then, and the upstream's let go."""
+
+    @property
+    def watched(self) -> bool:
+        """Whether there may be something to say on it, or it may be over, between two chunks of the upstream's."""
 
     def aside(self) -> Iterable[bytes]:
         """Return what there is to say now."""
@@ -33,14 +36,16 @@ def look_after_streams() -> None:
         stream = _streaming(self)
         if stream is None:
             return
+        watch = stream.watched and (begun is None or isinstance(event, events.Wakeup))
+        if watch:
+            for chunk in stream.aside():
+                yield SendHttp(_events.ResponseData(self.stream_id, chunk), self.context.client)
         if stream.over:
             # The upstream first: what it says from now on leads nowhere.
             problem = _events.RequestProtocolError(self.stream_id, "The reply is over.", _events.ErrorCode.CANCEL)
             yield SendHttp(problem, self.context.server)
             yield from self.send_response(already_streamed=True)
-        elif stream.talkative and (begun is None or isinstance(event, events.Wakeup)):
-            for chunk in stream.aside():
-                yield SendHttp(_events.ResponseData(self.stream_id, chunk), self.context.client)
+        elif watch:
             yield commands.RequestWakeup(LOOK)
 
     HttpStream._handle_event = handle_event  # type: ignore[method-assign]  # noqa: SLF001

@@ -2,14 +2,15 @@
 
 import asyncio
 import functools
+import time
 from http import HTTPStatus
 from typing import cast
 
 from mitmproxy import http
 
 from mcp_sod.answer import answer
-from mcp_sod.errors import Withheld
-from mcp_sod.exchange import Exchange, Inspected
+from mcp_sod.errors import Ended, SodError, Withheld
+from mcp_sod.exchange import Exchange, Inspected, Principal
 from mcp_sod.masking.answers import Answer
 from mcp_sod.masking.masks import masks_for
 from mcp_sod.masking.message import MaskedMessage
@@ -41,14 +42,24 @@ class Masking(Stage):
         """Let an event stream through, event by event; everything else is read whole first."""
         if exchange.reply_kind != "events":
             return
-        response = cast("http.Response", flow.response)
+        call, response = cast("Call", exchange.call), cast("http.Response", flow.response)
         reply = _reply(exchange, response)
         others = (field for field in response.headers.fields if field[0] != b"content-length")
         framing = () if flow.request.is_http2 else ((b"transfer-encoding", b"chunked"),)
         response.headers.fields = (*others, *framing)
-        response.stream = Stream(reply, exchange.reference, exchange.policy.gateway.limits.body)
+        lasts = call.kind == "stream" or call.method == "subscriptions/listen"
+        ended = functools.partial(self._ended, exchange) if lasts else None
+        response.stream = Stream(reply, exchange.reference, exchange.policy.gateway.limits.body, ended)
         exchange.reply = reply.facts
         self.gate.seal(flow, response.stream)
+
+    def _ended(self, exchange: Exchange) -> SodError | None:
+        """Return why a stream must not outlive what it was judged by, if so."""
+        if cast("Principal", exchange.principal).expires <= time.time():
+            return Ended("The token of whoever listens has expired.")
+        if self.gate.runtime is None or self.gate.runtime.policy is not exchange.policy:
+            return Ended("The policy has changed.")
+        return None
 
     @on_reply
     async def response(self, exchange: Exchange, flow: http.HTTPFlow) -> None:

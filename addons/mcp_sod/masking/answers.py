@@ -33,7 +33,7 @@ class Answer(Reply):
         self._answered = False
         self._talk: Conversation = self._standing.conversation
         opened = self._call.kind == "stream"
-        self.talkative = self._endpoint_due = opened and self._upstream.speaks == "mcp-sse"
+        self._endpoint_due = opened and self._upstream.speaks == "mcp-sse"
         # The session and the event from which it goes on are this principal's.
         self._late = opened and bool(self._standing.session or self._call.header("last-event-id"))
 

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from mcp_sod.errors import Malformed, SodError, Unavailable, Withheld
 from mcp_sod.exchange import ReplyKind
@@ -18,10 +18,8 @@ class Reply:
     """Masks the messages of one reply and remembers what the outcome record will say.
 
     By itself it is the reply of a service of which nothing is known: JSON or text. What is known of MCP and of model
-    APIs is in its subclasses. `talkative`: whether the gateway may have something to say on its stream.
+    APIs is in its subclasses.
     """
-
-    talkative = False
 
     def __init__(self, reader: Masks, record: Masks, depth: int) -> None:
         """`reader`: the masks for who reads it; `record`: all masks; `depth`: how deep JSON may be nested."""
@@ -135,12 +133,19 @@ class Reply:
 class Stream:
     """What mitmproxy calls with each chunk of an SSE reply: whole masked events out, nothing else, ever."""
 
-    def __init__(self, reply: Reply, reference: str, limit: int) -> None:
-        """`limit`: bytes of one event."""
+    def __init__(
+        self, reply: Reply, reference: str, limit: int, ended: Callable[[], SodError | None] | None = None
+    ) -> None:
+        """`limit`: bytes of one event; `ended`: says why a stream that may last for days must not go on, if so."""
         self._reply = reply
         self._reference = reference
         self._events = Events(limit)
-        self.talkative = reply.talkative
+        self._ended_by = ended
+
+    @property
+    def watched(self) -> bool:
+        """Whether it lasts, so that something may happen between two chunks."""
+        return self._ended_by is not None
 
     @property
     def over(self) -> bool:
@@ -148,15 +153,18 @@ class Stream:
         return self._reply.problem is not None
 
     def aside(self) -> list[bytes]:
-        """Return what the gateway itself has to say on this stream now."""
-        said = b"" if self.over else self._reply.aside()
+        """Return what the gateway itself has to say on this stream now; it may be over then."""
+        if self.over or self._ended_by is None:
+            return []
+        said = self._reply.aside()
+        self._reply.problem = self._ended_by()
         return [said] if said else []
 
     def __call__(self, chunk: bytes) -> list[bytes]:
         """Return the chunks to deliver; after a failure, one error event and then nothing more."""
+        out = self.aside()
         if self._reply.problem is not None:
-            return []
-        out: list[bytes] = []
+            return out
         try:
             out.extend(piece for piece in self._masked(chunk) if piece)
         except SodError as error:

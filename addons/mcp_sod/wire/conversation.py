@@ -4,10 +4,12 @@ Kept in memory and bounded: a server's question comes on a stream of the gateway
 """
 
 from collections import OrderedDict, deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 MOST_OPEN = 256  # unanswered requests in one conversation; older ones are forgotten
-MOST_CONVERSATIONS = 10_000
+MOST_SESSIONS = 256  # of one owner
+MOST_OWNERS = 10_000
 
 type Id = int | str
 
@@ -36,23 +38,31 @@ class Conversation:
 
 
 class Conversations:
-    """The conversations of all principals; the least recently used go first."""
+    """The conversations of all principals; the least recently used go first, each owner's own before another's."""
 
     def __init__(self) -> None:
         """Begin with none."""
-        self._known: OrderedDict[tuple[bytes, str], Conversation] = OrderedDict()
+        self._known: OrderedDict[bytes, OrderedDict[str, Conversation]] = OrderedDict()
 
     def of(self, owner: bytes, session: str) -> Conversation:
         """Return the conversation of an owner (his key) in a session (empty: none)."""
-        found = self._known.setdefault((owner, session), Conversation())
-        self._known.move_to_end((owner, session))
-        if len(self._known) > MOST_CONVERSATIONS:
-            self._known.popitem(last=False)
-        return found
+        mine = _used(self._known, owner, OrderedDict, MOST_OWNERS)
+        return _used(mine, session, Conversation, MOST_SESSIONS)
 
     def end(self, owner: bytes, session: str) -> None:
         """Forget a session that is over."""
-        self._known.pop((owner, session), None)
+        self._known.get(owner, OrderedDict()).pop(session, None)
+
+
+def _used[K, V](known: OrderedDict[K, V], key: K, made: Callable[[], V], most: int) -> V:
+    """Return what is known by a key, or make it; it is the last to be forgotten now."""
+    found = known.get(key)
+    if found is None:
+        found = known[key] = made()
+    known.move_to_end(key)
+    if len(known) > most:
+        known.popitem(last=False)
+    return found
 
 
 def _key(request_id: Id) -> tuple[bool, Id]:

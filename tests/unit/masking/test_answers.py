@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mcp_sod.errors import Ended
 from mcp_sod.masking.answers import Answer
 from mcp_sod.masking.masks import masks_for
 from mcp_sod.masking.reply import Stream
@@ -36,6 +37,7 @@ class Talk:
         self.policy = policy
         self.talks = Conversations()
         self.standing = standing_of(principal_of(), session, self.talks)
+        self.ended: Ended | None = None
 
     def says(self, call: Call, *events: str | Event, hidden: str = "") -> list[Event]:
         """The events that the principal gets when the server sends these in reply to this call."""
@@ -43,7 +45,7 @@ class Talk:
         exchange.standing = self.standing
         exchange.visible_tool = lambda name: name != hidden
         masks = masks_for(self.policy, frozenset())
-        stream = Stream(Answer(exchange, masks, masks), "x-1", 10_000)
+        stream = Stream(Answer(exchange, masks, masks), "x-1", 10_000, lambda: self.ended)
         sent = b"".join((Event(one) if isinstance(one, str) else one).encode() for one in events)
         heard = b"".join([*stream(sent), *stream.aside()])
         return [event for event in Events(10_000).feed(heard) if event]
@@ -164,3 +166,12 @@ def test_the_gateways_own_words_are_said_once(policy: Policy) -> None:
     assert heard[1:] == [note, '{"refused":1}']
     heard = [event.data for event in talk.says(opened(), Event("/messages", kind="endpoint"), note)]
     assert heard[1:] == [note]
+
+
+def test_a_stream_that_has_ended_says_nothing_more(policy: Policy) -> None:
+    """Once its caller's token or its policy is over, nothing of what the server says is delivered."""
+    talk = Talk(policy)
+    note = '{"jsonrpc":"2.0","method":"notifications/message"}'
+    assert len(talk.says(opened(), note)) == 1
+    talk.ended = Ended("The policy has changed.")
+    assert talk.says(opened(), note) == []

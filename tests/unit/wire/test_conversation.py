@@ -1,6 +1,6 @@
 """Who owes whom an answer."""
 
-from mcp_sod.wire.conversation import MOST_CONVERSATIONS, MOST_OPEN, Conversation, Conversations
+from mcp_sod.wire.conversation import MOST_OPEN, MOST_OWNERS, MOST_SESSIONS, Conversation, Conversations
 
 
 def test_an_answer_is_given_once() -> None:
@@ -21,14 +21,15 @@ def test_what_is_open_is_bounded() -> None:
         talk.words.append(str(number).encode())
     assert [talk.owed(0), talk.owed(1), talk.words[0]] == [None, "ping", b"1"]
     talks = Conversations()
-    first = talks.of(b"a", "")
-    first.demand(1, "ping")
-    talks.of(b"a", "second").demand(1, "ping")
-    for number in range(MOST_CONVERSATIONS - 1):
-        talks.of(b"a", "")
-        talks.of(b"b", str(number))
-    assert talks.of(b"a", "") is first
-    assert talks.of(b"a", "second").owed(1) is None
+    talks.of(b"a", "first").demand(1, "ping")
+    talks.of(b"b", "first").demand(1, "ping")
+    for number in range(MOST_SESSIONS):
+        talks.of(b"a", str(number))
+    assert talks.of(b"a", "first").owed(1) is None
+    assert talks.of(b"b", "first").owed(1)
+    for number in range(MOST_OWNERS):
+        talks.of(str(number).encode(), "")
+    assert talks.of(b"b", "first").owed(1) is None
 
 
 def test_conversations_are_apart() -> None:
