@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
-from mcp_sod.policy.model import Approval, Upstream
+from mcp_sod.policy.findings import Approval
 from mcp_sod.policy.patterns import Detector
 from mcp_sod.policy.policy import Policy
+from mcp_sod.policy.upstreams import Upstream
 from mcp_sod.wire.conversation import Conversation
 from mcp_sod.wire.mcp import Call
 from mcp_sod.wire.ownership import Owner

@@ -12,7 +12,8 @@ from mcp_sod.exchange import Exchange, Inspected, Principal, Request, Standing
 from mcp_sod.policy.load import load
 from mcp_sod.policy.policy import Policy
 from mcp_sod.wire.conversation import Conversations
-from mcp_sod.wire.mcp import STATELESS_SINCE, Call, read_call
+from mcp_sod.wire.headers import STATELESS_SINCE
+from mcp_sod.wire.mcp import Call, read_call
 from mcp_sod.wire.ownership import Owner
 
 GATEWAY: Mapping[str, Any] = {"name": "gw-test", "state": "state"}

@@ -11,7 +11,7 @@ from typing import Literal
 import sqlalchemy as sa
 
 from mcp_sod.errors import TicketError
-from mcp_sod.policy.model import Approval
+from mcp_sod.policy.findings import Approval
 
 type State = Literal["pending", "approved", "used", "denied", "expired", "cancelled"]
 

@@ -10,7 +10,7 @@ import httpx
 import jwt
 
 from mcp_sod.errors import Unauthenticated, Unavailable
-from mcp_sod.policy.model import Keys
+from mcp_sod.policy.people import Keys
 
 FRESH = 300.0  # seconds after which a key set is fetched again
 USABLE = 3600.0  # seconds for which known keys are used while the issuer cannot be reached

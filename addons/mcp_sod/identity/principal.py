@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping
 
 from mcp_sod.errors import Unauthenticated
 from mcp_sod.exchange import Principal
-from mcp_sod.policy.model import Issuer
 from mcp_sod.policy.patterns import plain_form
+from mcp_sod.policy.people import Issuer
 
 type Claims = Mapping[str, object]
 

@@ -12,7 +12,7 @@ from mcp_sod.errors import PolicyError, Unauthenticated, Unavailable
 from mcp_sod.exchange import Principal
 from mcp_sod.identity.keysets import KeySet
 from mcp_sod.identity.principal import principal
-from mcp_sod.policy.model import Issuer
+from mcp_sod.policy.people import Issuer
 from mcp_sod.policy.policy import Policy
 
 MAX_TOKEN = 16 * 1024

@@ -8,7 +8,7 @@ from mitmproxy.net.http.status_codes import RESPONSES
 from mcp_sod.errors import Malformed
 from mcp_sod.exchange import Exchange
 from mcp_sod.intake.admission import admit, kept_reply_header, reply_kind
-from mcp_sod.policy.model import Upstream
+from mcp_sod.policy.upstreams import Upstream
 from mcp_sod.stage import Stage, on_reply_head, on_request
 
 

@@ -6,8 +6,8 @@ import re
 from mcp_sod.errors import Malformed, Unsupported, Withheld, WrongMethod
 from mcp_sod.exchange import ReplyKind, Request
 from mcp_sod.intake.routing import Route, find
-from mcp_sod.policy.model import Speaks
 from mcp_sod.policy.policy import Policy
+from mcp_sod.policy.upstreams import Speaks
 from mcp_sod.wire.mcp import Call, read_bodyless, read_call
 from mcp_sod.wire.models import read_model_call
 from mcp_sod.wire.plain import read_plain

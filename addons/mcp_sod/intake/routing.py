@@ -8,8 +8,8 @@ from urllib.parse import unquote, urlsplit
 from mcp_sod.errors import Malformed, Misdirected, Unlisted
 from mcp_sod.exchange import Request
 from mcp_sod.policy.addresses import address, route, target
-from mcp_sod.policy.model import Upstream
 from mcp_sod.policy.policy import Policy
+from mcp_sod.policy.upstreams import Upstream
 from mcp_sod.wire.models import ENDPOINTS
 from mcp_sod.wire.ownership import untagged
 

@@ -16,9 +16,9 @@ from mcp_sod.masking.masks import masks_for
 from mcp_sod.masking.message import MaskedMessage
 from mcp_sod.masking.models import ModelReply
 from mcp_sod.masking.reply import KEPT, Reply, Stream
-from mcp_sod.policy.model import Upstream
 from mcp_sod.policy.patterns import LONG
 from mcp_sod.policy.policy import Policy
+from mcp_sod.policy.upstreams import Upstream
 from mcp_sod.stage import Stage, on_reply, on_reply_head, on_request
 from mcp_sod.wire.mcp import Call
 

@@ -9,7 +9,7 @@ from mcp_sod.exchange import Exchange, Standing
 from mcp_sod.masking.masks import Masks
 from mcp_sod.masking.reply import Reply
 from mcp_sod.policy.addresses import address, route, target
-from mcp_sod.policy.model import Upstream
+from mcp_sod.policy.upstreams import Upstream
 from mcp_sod.wire.conversation import Conversation
 from mcp_sod.wire.mcp import Call
 from mcp_sod.wire.replies import check_reply, is_tool_list, kept_private, refusal_body, tags, without_tools

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from mcp_sod.policy.model import Mask
+from mcp_sod.policy.findings import Mask
 from mcp_sod.policy.patterns import Detector, Sweep, globs, plain_form
 from mcp_sod.policy.policy import Policy
 

@@ -10,7 +10,9 @@ from pydantic_core import ErrorDetails
 
 from mcp_sod.errors import PolicyError
 from mcp_sod.policy.addresses import address, route
-from mcp_sod.policy.model import Approval, Document, Part
+from mcp_sod.policy.findings import Approval
+from mcp_sod.policy.model import Document
+from mcp_sod.policy.part import Part
 from mcp_sod.policy.policy import Policy
 from mcp_sod.policy.source import MAX_FILE, Source, Trail
 

@@ -3,7 +3,8 @@
 import re
 from pathlib import Path
 
-from mcp_sod.policy.model import Audit, Document, Gateway, Mask, Rule
+from mcp_sod.policy.findings import Mask, Rule
+from mcp_sod.policy.model import Audit, Document, Gateway
 from mcp_sod.policy.patterns import Detector, Sweep, detector
 
 

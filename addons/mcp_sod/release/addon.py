@@ -6,7 +6,7 @@ from mitmproxy import http
 
 from mcp_sod.errors import Unasked
 from mcp_sod.exchange import Exchange, Standing
-from mcp_sod.policy.model import Upstream
+from mcp_sod.policy.upstreams import Upstream
 from mcp_sod.release.credentials import forwarded, own_headers
 from mcp_sod.stage import Stage, on_request
 from mcp_sod.wire.mcp import Call

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from mcp_sod.errors import Unavailable
-from mcp_sod.policy.model import Credential, Secret, Speaks, Upstream
 from mcp_sod.policy.policy import Policy
+from mcp_sod.policy.upstreams import Credential, Secret, Speaks, Upstream
 
 # Each in a form that carries nothing else, or inspected with the call (session id, host, and what the body repeats).
 _ANY = {

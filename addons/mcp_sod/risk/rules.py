@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from mcp_sod.errors import Unavailable
 from mcp_sod.exchange import Allow, Deny, Finding, Hold, Inspected, Verdict
-from mcp_sod.policy.model import Approval, Rule
+from mcp_sod.policy.findings import Approval, Rule
 from mcp_sod.policy.patterns import Detector, alike, globs, plain_name
 from mcp_sod.policy.policy import Policy
 from mcp_sod.wire.mcp import Call

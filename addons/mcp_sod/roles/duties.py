@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from mcp_sod.errors import Conflict, Denied
 from mcp_sod.exchange import Principal
-from mcp_sod.policy.model import Permission
 from mcp_sod.policy.patterns import alike, globs
+from mcp_sod.policy.people import Permission
 from mcp_sod.policy.policy import Policy
 from mcp_sod.wire.mcp import Call
 

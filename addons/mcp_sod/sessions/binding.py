@@ -1,7 +1,5 @@
 """Takes the gateway's tags off what a caller shows, and refuses what is not the caller's."""
 
-import base64
-import re
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -9,6 +7,7 @@ from mcp_sod.errors import Denied, Malformed, Removed, Unasked
 from mcp_sod.exchange import Outgoing, Request, Standing
 from mcp_sod.policy.addresses import target
 from mcp_sod.wire.conversation import Conversation
+from mcp_sod.wire.headers import encoded
 from mcp_sod.wire.mcp import Call
 from mcp_sod.wire.ownership import Kind, Owner
 from mcp_sod.wire.replies import RELATED_TASK, WATCHED
@@ -38,7 +37,7 @@ def stand(call: Call, request: Request, owner: Owner, talk: Talk, *, endpoint: b
     if last is not None:
         headers["last-event-id"] = owner.own("event", last, session)
     if call.name is not None and call.method.startswith("tasks/") and call.is_request:
-        headers["mcp-name"] = _plain(owner.own("task", call.name))
+        headers["mcp-name"] = encoded(owner.own("task", call.name))
     standing = Standing(owner, session, talk, Outgoing(path, headers, _body(call, request, owner)))
     texts = tuple((name, headers.get(name, text)) for name, text in call.header_texts)
     return replace(call, header_texts=texts, method=_method(call, standing)), standing
@@ -70,13 +69,6 @@ def _watched(params: dict[str, Json]) -> list[str]:
     if not isinstance(tasks, list) or not all(isinstance(task, str) for task in tasks):
         raise Malformed("The taskIds of a subscription are texts.")
     return [task for task in tasks if isinstance(task, str)]
-
-
-def _plain(value: str) -> str:
-    """Return a text as a header carries it (2026-07-28, header encoding)."""
-    if re.fullmatch(r"[\x21-\x7e]+", value) and not value.startswith("=?"):
-        return value
-    return f"=?base64?{base64.b64encode(value.encode()).decode()}?="
 
 
 def _named(call: Call) -> list[tuple[Path, Kind, str]]:

@@ -4,20 +4,16 @@ Sources: JSON-RPC 2.0; MCP 2024-11-05 (HTTP with SSE), 2025-11-25 (streamable HT
 validation).
 """
 
-import base64
-import binascii
 import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from decimal import Decimal
 from typing import Final, Literal
 
-from mcp_sod.errors import Incomplete, Malformed, Mismatch
-from mcp_sod.wire.strict_json import Json, Texts, canonical, digits, parse, texts
+from mcp_sod.errors import Malformed, Mismatch
+from mcp_sod.wire.headers import PARAM, STATELESS_SINCE, agreed_version, header_texts, names_agree, params_agree
+from mcp_sod.wire.strict_json import Json, Texts, canonical, parse, texts
 
-STATELESS_SINCE: Final = "2026-07-28"
-_VERSION_KEY: Final = "io.modelcontextprotocol/protocolVersion"
 MAX_NAME: Final = 2048  # characters; a URI may be long
 _NAMED_BY: Final = {
     "tools/call": "name",
@@ -29,16 +25,17 @@ _NAMED_BY: Final = {
     "tasks/update": "taskId",
     "tasks/cancel": "taskId",
 }
+# Methods of which more than their permission hangs on how they are written.
+_AS_WRITTEN: Final = frozenset(
+    {*_NAMED_BY, "initialize", "subscriptions/listen", "tasks/list", "tasks/result", "tools/list"}
+)
 _NAMED_NOW: Final = frozenset({"tools/call", "prompts/get", "resources/read"})
 _READ_HERE: Final = frozenset({"name", "uri", "arguments", "_meta", "requestState", "taskId"})
 _FOLDED: Final = frozenset(key.casefold() for key in _READ_HERE)
 _METHOD = re.compile(r"[A-Za-z0-9_$./-]{1,128}")
-_PARAM: Final = "mcp-param-"
-_CHECKED_HEADERS: Final = frozenset({"mcp-method", "mcp-name", "mcp-protocol-version"})  # they repeat the body
 # Inspected, but no part of what is approved.
 _OF_THE_CONNECTION: Final = frozenset({"host", "origin", "mcp-session-id", "last-event-id"})
 _TRACE_PARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
-_DATE = re.compile(r"\d{4}-\d\d-\d\d")
 _PLAIN_TOKEN = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 type Kind = Literal["request", "notification", "response", "stream", "close"]
@@ -85,7 +82,7 @@ class Call:
         # A number as id is no text of anyone's: clients count, or draw at random.
         found = texts({**self.message, "id": None} if isinstance(self.request_id, int) else self.message)
         found.leaves.extend((("header", name), text) for name, text in self.header_texts)
-        found.keys.extend((("header", name), name) for name, _ in self.header_texts if name.startswith(_PARAM))
+        found.keys.extend((("header", name), name) for name, _ in self.header_texts if name.startswith(PARAM))
         return found
 
     def digest(self, upstream: str) -> str:
@@ -141,17 +138,17 @@ def _asked(headers: Mapping[str, str], message: dict[str, Json]) -> Call:
         raise Malformed("A key of the params differs from one of MCP's in case alone.")
     if "id" in message and not _is_id(message["id"]):
         raise Malformed("The id must be a short string, or an integer that a double holds exactly.")
-    if _METHOD.fullmatch(method) is None or (method not in _NAMED_BY and method.casefold() in _NAMED_BY):
+    if _METHOD.fullmatch(method) is None or (method not in _AS_WRITTEN and method.casefold() in _AS_WRITTEN):
         raise Malformed("The method is not written as MCP writes it.")
-    version = _agreed_version(headers, params)
+    version = agreed_version(headers, params)
     name = _name(method, params, version)
-    _headers_agree(headers, method, name)
-    texts = _header_texts(headers)
-    _params_agree(texts, params)
+    names_agree(headers, method, name)
+    said = header_texts(headers)
+    params_agree(said, params.get("arguments", {}))
     request_id = message.get("id")
     assert request_id is None or isinstance(request_id, int | str)
     kind: Kind = "notification" if request_id is None else "request"
-    return Call(message, method, request_id, name, version, texts, kind)
+    return Call(message, method, request_id, name, version, said, kind)
 
 
 def read_bodyless(headers: Mapping[str, str], verb: str, body: bytes) -> Call:
@@ -161,7 +158,7 @@ def read_bodyless(headers: Mapping[str, str], verb: str, body: bytes) -> Call:
     if "mcp-method" in headers or "mcp-name" in headers:
         raise Mismatch(f"A {verb} carries no message that a header could name.")
     kind: Kind = "stream" if verb == "GET" else "close"
-    return Call({}, verb, None, None, headers.get("mcp-protocol-version"), _header_texts(headers), kind)
+    return Call({}, verb, None, None, headers.get("mcp-protocol-version"), header_texts(headers), kind)
 
 
 def _response(headers: Mapping[str, str], message: dict[str, Json]) -> Call:
@@ -175,50 +172,7 @@ def _response(headers: Mapping[str, str], message: dict[str, Json]) -> Call:
     request_id = message["id"]
     assert isinstance(request_id, int | str)
     version = headers.get("mcp-protocol-version")
-    return Call(message, "response", request_id, None, version, _header_texts(headers), "response")
-
-
-def _header_texts(headers: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
-    return tuple((key, _decoded(value)) for key, value in headers.items() if not _says_nothing_new(key, value))
-
-
-def _says_nothing_new(name: str, value: str) -> bool:
-    """Say whether a header repeats the body or is a plain date: a version of another form is a text like any other."""
-    return name in _CHECKED_HEADERS and (name != "mcp-protocol-version" or _DATE.fullmatch(value) is not None)
-
-
-def _params_agree(headers: tuple[tuple[str, str], ...], params: dict[str, Json]) -> None:
-    """Raise Mismatch for an `Mcp-Param-*` header whose text no argument has (2026-07-28, custom headers).
-
-    Which argument it repeats is in the tool's schema, which is the server's to check; that the body says it at all is
-    enough here, since every argument is inspected.
-    """
-    said = {text for name, text in headers if name.startswith(_PARAM)}
-    if said and not said <= {_as_header(text) for text in _scalars(params.get("arguments", {}))}:
-        raise Mismatch("An Mcp-Param header says what no argument says.")
-
-
-def _scalars(value: Json) -> list[Json]:
-    todo: list[Json] = [value]
-    found: list[Json] = []
-    while todo:
-        item = todo.pop()
-        if isinstance(item, dict | list):
-            todo.extend(item.values() if isinstance(item, dict) else item)
-        else:
-            found.append(item)
-    return found
-
-
-def _as_header(value: Json) -> str | None:
-    match value:
-        case bool():
-            return "true" if value else "false"
-        case int() | Decimal():
-            return digits(value)
-        case str():
-            return value
-    return None
+    return Call(message, "response", request_id, None, version, header_texts(headers), "response")
 
 
 def _is_id(value: Json) -> bool:
@@ -239,36 +193,3 @@ def _name(method: str, params: dict[str, Json], version: str | None) -> str | No
     if method == "tools/call" and not isinstance(params.get("arguments", {}), dict):
         raise Malformed("The arguments of a tools/call are an object.")
     return name
-
-
-def _agreed_version(headers: Mapping[str, str], params: dict[str, Json]) -> str | None:
-    meta = params.get("_meta")
-    in_body = meta.get(_VERSION_KEY) if isinstance(meta, dict) else None
-    in_header = headers.get("mcp-protocol-version")
-    stateless = in_header is not None and _DATE.fullmatch(in_header) is not None and in_header >= STATELESS_SINCE
-    if in_body is None and stateless:
-        raise Incomplete(f"A request of this revision says so in its params._meta too ({_VERSION_KEY}).")
-    if in_body is not None and in_body != in_header:
-        raise Mismatch("The protocol version in the header and in the body differ.")
-    return in_header
-
-
-def _headers_agree(headers: Mapping[str, str], method: str, name: str | None) -> None:
-    said = headers.get("mcp-method")
-    if said is not None and said != method:
-        raise Mismatch("The Mcp-Method header and the body name different methods.")
-    said = headers.get("mcp-name")
-    if said is not None and _decoded(said) != name:
-        raise Mismatch("The Mcp-Name header and the body name different targets.")
-
-
-def _decoded(value: str) -> str:
-    """Return a header's text; `=?base64?…?=` is how 2026-07-28 carries what a header cannot."""
-    if not (value.startswith("=?") and value.endswith("?=")):
-        return value
-    if not value.startswith("=?base64?"):
-        raise Mismatch("A header value has an encoding that is not read here.")
-    try:
-        return base64.b64decode(value[9:-2], validate=True).decode()
-    except (binascii.Error, UnicodeDecodeError):
-        raise Mismatch("A base64 header value does not decode.") from None

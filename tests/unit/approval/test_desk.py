@@ -11,7 +11,7 @@ from mcp_sod.approval.tickets import Tickets
 from mcp_sod.approval.voting import Ballot
 from mcp_sod.errors import AuditError, TicketError, Unavailable
 from mcp_sod.exchange import Exchange, Finding, Hold, Principal
-from mcp_sod.policy.model import Approval
+from mcp_sod.policy.findings import Approval
 from mcp_sod.policy.policy import Policy
 
 from tests.unit.approval.making import voter_of

@@ -11,7 +11,7 @@ from mcp_sod.cli.approve import app
 from mcp_sod.console.api import build
 from mcp_sod.console.server import Server, claim
 from mcp_sod.exchange import Finding, Hold
-from mcp_sod.policy.model import Approval
+from mcp_sod.policy.findings import Approval
 from typer.testing import CliRunner, Result
 
 from tests.unit.house import House

@@ -9,7 +9,7 @@ import pytest
 from mcp_sod.approval.tickets import Ticket
 from mcp_sod.console.api import build
 from mcp_sod.exchange import Finding, Hold
-from mcp_sod.policy.model import Approval
+from mcp_sod.policy.findings import Approval
 
 from tests.unit.house import House, house
 from tests.unit.making import exchange_of, principal_of, tool_call

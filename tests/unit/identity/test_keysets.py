@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from mcp_sod.errors import Unauthenticated, Unavailable
 from mcp_sod.identity.keysets import FRESH, PATIENCE, USABLE, KeySet
-from mcp_sod.policy.model import Keys
+from mcp_sod.policy.people import Keys
 
 from tests.world.issuer import Issuer
 from tests.world.keys import SigningKey

@@ -12,7 +12,8 @@ from mcp_sod.masking.masks import masks_for
 from mcp_sod.masking.reply import Stream
 from mcp_sod.policy.policy import Policy
 from mcp_sod.wire.conversation import Conversations
-from mcp_sod.wire.mcp import STATELESS_SINCE, Call, read_bodyless
+from mcp_sod.wire.headers import STATELESS_SINCE
+from mcp_sod.wire.mcp import Call, read_bodyless
 from mcp_sod.wire.sse import Event, Events
 
 from tests.unit.making import call_of, exchange_of, policy_of, principal_of, standing_of

@@ -11,7 +11,8 @@ from mcp_sod.errors import Denied, Foreign, ForeignSession, Malformed, Refusal, 
 from mcp_sod.exchange import Standing
 from mcp_sod.sessions.binding import stand
 from mcp_sod.wire.conversation import Conversations
-from mcp_sod.wire.mcp import STATELESS_SINCE, Call, read_bodyless, read_call
+from mcp_sod.wire.headers import STATELESS_SINCE
+from mcp_sod.wire.mcp import Call, read_bodyless, read_call
 from mcp_sod.wire.ownership import Owner
 from mcp_sod.wire.replies import RELATED_TASK
 

@@ -5,7 +5,8 @@ import json
 import pytest
 from mcp_sod.errors import Denied, Held, Malformed, Withheld
 from mcp_sod.wire.conversation import Conversation
-from mcp_sod.wire.mcp import STATELESS_SINCE, Call, read_bodyless
+from mcp_sod.wire.headers import STATELESS_SINCE
+from mcp_sod.wire.mcp import Call, read_bodyless
 from mcp_sod.wire.ownership import Kind, Owner
 from mcp_sod.wire.replies import RELATED_TASK, check_reply, kept_private, refusal_body, tags, without_tools
 from mcp_sod.wire.splice import splice
