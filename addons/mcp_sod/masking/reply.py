@@ -161,17 +161,18 @@ class Stream:
         return [said] if said else []
 
     def __call__(self, chunk: bytes) -> list[bytes]:
-        """Return the chunks to deliver; after a failure, one error event and then nothing more."""
+        """Return what to deliver, as one chunk or none; after a failure, one error event and then nothing more."""
         out = self.aside()
         if self._reply.problem is not None:
             return out
         try:
-            out.extend(piece for piece in self._masked(chunk) if piece)
+            out.extend(self._masked(chunk))
         except SodError as error:
             out.append(self._ended(error))
         except Exception:  # noqa: BLE001 (raising here would hang the client; everything unforeseen withholds)
             out.append(self._ended(Unavailable("The gateway failed on this reply and withheld the rest.")))
-        return out
+        whole = b"".join(out)
+        return [whole] if whole else []
 
     def _masked(self, chunk: bytes) -> Iterator[bytes]:
         for event in self._events.feed(chunk):
