@@ -20,10 +20,14 @@ import pytest
 from tests.world.approver import vote
 from tests.world.client import LEGACY, MODERN
 from tests.world.conformance_kit import Kit
+from tests.world.gateway import Gateway
+from tests.world.issuer import Issuer
+from tests.world.policies import default_policy
 from tests.world.process import ROOT
-from tests.world.scene import Scene
+from tests.world.scene import SENDER, Scene
 from tests.world.talker import SECRET
 from tests.world.talks import FORBIDDEN, OLDER, Mode, Talks, Way
+from tests.world.tls import Authority, SecureBank
 
 PINS = ROOT / "tests" / "node"
 MASKED = "[masked:secret]"
@@ -49,10 +53,12 @@ class Node:
             "word": word,
             "calls": calls,
         }
+        return self.said(told, _environment(talks.proxy))
+
+    def said(self, told: Mapping[str, Any], env: Mapping[str, str]) -> list[Any]:
+        """What the script wrote down when it was told this, in this environment."""
         command: list[str | Path] = [self.kit.node, self.folder / "talk.mjs", json.dumps(told)]
-        done = subprocess.run(
-            command, env=_environment(talks.proxy), capture_output=True, text=True, timeout=60, check=True
-        )
+        done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=True)
         lines = [json.loads(line) for line in done.stdout.splitlines()]
         return [(line["event"], line["value"]) for line in lines]
 
@@ -141,3 +147,21 @@ def test_a_node_client_is_led_through_the_gateway(talks: Talks, node: Node, sdk:
     assert event == "failed"
     assert seen.arrived == []
     assert seen.record(code="unlisted")
+
+
+@pytest.mark.parametrize(("sdk", "way"), [(1, LEGACY), (2, MODERN)])
+def test_a_node_client_reaches_an_https_server(node: Node, tmp_path: Path, sdk: int, way: Way) -> None:
+    """Led by HTTPS_PROXY, it trusts the gateway's CA, the gateway the server's; without that, nothing goes."""
+    authority = Authority(tmp_path / "authority")
+    bank, issuer = SecureBank(tmp_path / "bank", authority.issue("localhost")), Issuer(tmp_path / "issuer")
+    options = ["--set", f"ssl_verify_upstream_trusted_ca={authority.file}"]
+    with bank, Gateway(tmp_path / "gateway", default_policy(issuer, bank.url), options=options) as gateway:
+        token = issuer.token("ada", groups=SENDER, email="ada@people.example")
+        calls = [{"name": "get_customer", "arguments": {"id": 1}}]
+        told = {"sdk": sdk, "way": way, "url": bank.url, "token": token, "word": "gold", "calls": calls}
+        led = {**_environment(None), "HTTPS_PROXY": gateway.url, "NODE_USE_ENV_PROXY": "1"}
+        trusted = str(gateway.folder / "mitmproxy" / "mitmproxy-ca-cert.pem")
+        said = node.said(told, {**led, "NODE_EXTRA_CA_CERTS": trusted})
+        assert [event for event, _ in said] == ["tools", "result"], said
+        assert "[masked:" in json.dumps(said)
+        assert [event for event, _ in node.said(told, led)] == ["failed"]
