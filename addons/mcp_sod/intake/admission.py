@@ -2,6 +2,7 @@
 
 import functools
 import re
+from dataclasses import replace
 
 from mcp_sod.errors import Malformed, Unsupported, Withheld, WrongMethod
 from mcp_sod.exchange import ReplyKind, Request
@@ -45,7 +46,9 @@ def _call(request: Request, route: Route, depth: int) -> Call:
             return read_plain(request.method, request.url, kind, request.body, depth)
         case _:
             allowed = route.upstream.provider_mcp == "allow"
-            return read_model_call(speaks, route.endpoint, request.body, depth, provider_mcp=allowed)
+            call = read_model_call(speaks, route.endpoint, request.body, depth, provider_mcp=allowed)
+            said = ((name, value) for name, value in request.headers if name.startswith("anthropic-"))
+            return replace(call, header_texts=tuple(said))
 
 
 def reply_kind(speaks: Speaks, status: int, fields: list[tuple[bytes, bytes]]) -> ReplyKind:

@@ -110,8 +110,9 @@ class Reply:
         return shown
 
     def _plain_id(self, event: Event) -> None:
-        if event.event_id and self._reader.redacted(event.event_id) != event.event_id:
-            raise Withheld("An event's id holds something sensitive; a client needs it as it is.")
+        for said in (event.event_id, event.kind):
+            if said and self._reader.redacted(said) != said:
+                raise Withheld("An event's id or type holds something sensitive; a client needs it as it is.")
 
     def _for_record(self, text: str, value: Json, *, listing: bool) -> str:
         try:

@@ -11,6 +11,8 @@ from mcp_sod.wire.mcp import Call
 from mcp_sod.wire.strict_json import Json, dumps, parse
 
 _QUERY = re.compile(r"(?:[A-Za-z0-9._~!$'()*+,;=:@/?&-]|%[0-9A-Fa-f]{2})*")
+_TEXT = re.compile(r"text/[a-z.+-]{1,40}")  # as `release` lets it through
+_JSON = "application/json"
 MOST_PARAMETERS = 200
 
 
@@ -24,9 +26,10 @@ def read_plain(verb: str, url: str, content_type: str, body: bytes, max_depth: i
     message: dict[str, Json] = {"path": unquote(path), "query": _pairs(query)}
     written = dumps(message)
     if body:
-        message["body"] = content = _content(content_type, body, max_depth)
-        text = dumps(content) if isinstance(content, str) else body.decode()
-        written = f'{written[:-1]},"body":{text}}}'
+        media, content = _content(content_type, body, max_depth)
+        message |= {"type": media, "body": content}
+        text = body.decode() if media == _JSON else dumps(content)
+        written = f'{written[:-1]},"type":{dumps(media)},"body":{text}}}'
     return Call(message, f"{verb} {unquote(path)}", 0, None, None, written=written)
 
 
@@ -40,15 +43,16 @@ def _pairs(query: str) -> list[Json]:
     return [[name, value] for name, value in pairs]
 
 
-def _content(content_type: str, body: bytes, max_depth: int) -> Json:
+def _content(content_type: str, body: bytes, max_depth: int) -> tuple[str, Json]:
     media, _, parameters = content_type.lower().partition(";")
     if parameters.strip().replace('"', "") not in ("", "charset=utf-8"):
         raise Unsupported("Only UTF-8 is read here.")
-    if media.strip() == "application/json":
-        return parse(body, max_depth)
-    if not media.strip().startswith("text/"):
+    media = media.strip()
+    if media == _JSON:
+        return media, parse(body, max_depth)
+    if _TEXT.fullmatch(media) is None:
         raise Unsupported("Only JSON and text are read here.")
     try:
-        return body.decode("utf-8")
+        return media, body.decode("utf-8")
     except UnicodeDecodeError:
         raise Malformed("The body is not UTF-8.") from None

@@ -1,6 +1,8 @@
 """What a request must be before anyone asks who sent it."""
 
+import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -206,3 +208,14 @@ def test_every_request_names_its_host_once(policy: Policy) -> None:
     admit(replace(bare, authority="tools.example:9000", http2=True, version="HTTP/2.0"), policy)
     with pytest.raises(Malformed):
         admit(replace(bare, http2=True, version="HTTP/2.0"), policy)
+
+
+def test_a_model_apis_headers_are_part_of_the_call(tmp_path: Path) -> None:
+    """What a header switches on is inspected, and an approval is bound to it."""
+    policy = policy_of(tmp_path, upstreams={"claude": {"url": "https://claude.example/v1", "speaks": "anthropic"}})
+    body = json.dumps({"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "x"}]}).encode()
+    plain = request(url="https://claude.example:443/v1/messages", body=body)
+    beta = replace(plain, headers=(*plain.headers, ("anthropic-beta", "a-2026-01-01")))
+    calls = [admit(one, policy)[1] for one in (plain, beta)]
+    assert calls[0].digest("claude") != calls[1].digest("claude")
+    assert "a-2026-01-01" in calls[1].texts().plain()

@@ -17,7 +17,7 @@ def test_a_request_is_one_call() -> None:
     assert call.method == "POST /api/items x"
     assert call.is_request
     assert call.message == {**parse(b'{"path":"/api/items x","query":[["q","a b"],["q","c"],["flag",""]]}'),  # type: ignore[dict-item]
-                            "body": parse(b'{"n":1.50,"t":"x"}')}  # fmt: skip
+                            "type": JSON, "body": parse(b'{"n":1.50,"t":"x"}')}  # fmt: skip
     assert {"/api/items x", "a b", "flag", "x", "1.50"} <= set(call.texts().plain())
     assert parse((call.written or "").encode()) == call.message
     assert '"n": 1.50' in str(call.written)
@@ -56,6 +56,9 @@ def test_what_could_be_read_in_two_ways_is_refused(changed: dict[str, object], r
 
 def test_digests_tell_calls_apart() -> None:
     """Another verb, path, query or body is another call; another spelling of the same is the same."""
+    text, quoted = (read_plain("POST", URL, kind, body, 64) for kind, body in (("text/plain", b"x"), (JSON, b'"x"')))
+    assert text.message["body"] == quoted.message["body"]
+    assert text.digest("shop") != quoted.digest("shop")
     digest = read_plain("POST", URL, JSON, b'{"a":1}', 64).digest("shop")
     assert read_plain("POST", URL.replace("a%20b", "a+b"), JSON, b'{ "a": 1 }', 64).digest("shop") == digest
     others = [("PUT", URL, b'{"a":1}'), ("POST", URL + "&x=", b'{"a":1}'), ("POST", URL, b'{"a":"1"}'),
