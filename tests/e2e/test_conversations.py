@@ -229,6 +229,7 @@ async def test_a_client_falls_back_to_what_the_server_speaks(scene: Scene, name:
     """A client that finds no server of 2026 shakes hands instead, through the gateway as without it."""
     versions = {"protocolVersion": "2025-06-18", "capabilities": {}, "serverInfo": {"name": "old", "version": "1"}}
     hello = Reply.whole(json.dumps({"jsonrpc": "2.0", "id": 2, "result": versions}).encode())
+    await asyncio.sleep(0.3)  # the client before may still be saying goodbye
     scene.echo.answer(UNKNOWN[name], hello, Reply.whole(b"", status=202))
     proxy = scene.gateway.url if through else None
     async with sdk_client(scene.echo.url, scene.token(), proxy=proxy, read_timeout_seconds=5) as client:

@@ -108,7 +108,7 @@ def test_only_addons_with_work_to_do_are_left(tmp_path: Path) -> None:
     with Scene(tmp_path, script=LOOKOUT) as scene:
         assert passed(scene.call())
         left = json.loads(Path(f"{scene.gateway.script}.json").read_text())
-    ours = {"sod-busy", "sod-gate"}
+    ours = {"sod-busy", "sod-arrival", "sod-gate"}
     script = {name for name in left if name.startswith("scriptmanager:")}
     assert set(left) - ours - script == {"proxyserver", "nextlayer", "tlsconfig", "scriptloader"}
 

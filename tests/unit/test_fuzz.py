@@ -99,7 +99,7 @@ def test_a_crash_is_told_and_can_be_replayed(
     with monkeypatch.context() as planted:
         planted.setattr(targets, "intake", lambda _read, data: PLANTED["read in two ways"][0](data))
         assert run.main([*words, "--seconds", "10", "--seed", str(SEED)]) == 1
-        (file,) = tmp_path.iterdir()
+        (file,) = tmp_path.glob("crash-*")
         assert str(file) in capsys.readouterr().out
         assert run.main([*words, "--replay", str(file)]) == 1
     assert run.main([*words, "--replay", str(file)]) == 0
