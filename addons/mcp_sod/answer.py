@@ -53,3 +53,19 @@ class Instead:
     def aside(self) -> list[bytes]:
         """Return nothing: there is nothing to add."""
         return []
+
+
+_BROKEN = {  # what mitmproxy's messages hold, which may quote the peer, and what is said of it
+    "body_size_limit": "The message is larger than gateway.limits.body.",
+    "ertificate verify failed": "The upstream's certificate is not trusted; for a private CA, see the README.",
+    "Client disconnected": "The client left.",
+    "peer closed connection": "The client left.",
+    "onnect call failed": "The upstream could not be reached.",
+    "onnection refused": "The upstream could not be reached.",
+    "Name or service not known": "The upstream's name could not be resolved.",
+}
+
+
+def why_broken(message: str) -> str:
+    """Return the sentence for a record of an exchange that ended before its outcome."""
+    return next((sentence for part, sentence in _BROKEN.items() if part in message), "The connection ended.")

@@ -4,6 +4,7 @@ It also keeps a log that cannot be written from ending the gateway.
 """
 
 import logging
+import re
 from contextlib import suppress
 from typing import TextIO
 
@@ -58,7 +59,12 @@ class Lossy:
             self._file.write(text)
 
 
+_VERIFIED = re.compile(r"Certificate verify failed: [A-Za-z ,'-]{1,100}")  # OpenSSL's own words
+
+
 def _cut(message: str, record: logging.LogRecord) -> str:
+    if (reason := _VERIFIED.search(message)) is not None:
+        return f"The upstream's certificate was refused. {reason[0]}"
     head, colon, _ = message.partition(":")
     error = record.exc_info[0] if record.exc_info else None
     return f"{head}{': [not shown]' if colon else ''}{f' ({error.__name__})' if error else ''}"

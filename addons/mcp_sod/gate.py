@@ -17,7 +17,7 @@ from mitmproxy import flow, http
 from mitmproxy.proxy import server_hooks
 from mitmproxy.utils import asyncio_utils
 
-from mcp_sod.answer import Instead, answer
+from mcp_sod.answer import Instead, answer, why_broken
 from mcp_sod.errors import AuditError, Refusal, SodError, Unavailable, Unlisted, Withheld
 from mcp_sod.exchange import Exchange, Request, Runtime
 
@@ -197,12 +197,8 @@ class Gate:
         passage, message = self.passage(flow), flow.error.msg if flow.error else ""
         if passage.finished or self.runtime is None:
             return
-        reason = "The connection ended."
-        if passage.overdue:
-            reason = "The request did not arrive within gateway.limits.arrival."
-        elif "body_size_limit" in message:
-            reason = "The message is larger than gateway.limits.body."
-        await self._broken(flow, reason)
+        late = "The request did not arrive within gateway.limits.arrival."
+        await self._broken(flow, late if passage.overdue else why_broken(message))
 
     # what is not HTTP is not understood
 

@@ -11,7 +11,8 @@ import httpx
 import pytest
 import yaml
 
-from tests.world.echo import SSE_TYPE, Reply
+from tests.world.client import LEGACY, call_body
+from tests.world.echo import JSON_TYPE, SSE_TYPE, Reply
 from tests.world.policies import DEFAULT
 from tests.world.scene import MASKED, SECRET, Scene
 
@@ -195,3 +196,28 @@ def test_a_scripted_services_verbs_and_paths_are_permitted_one_by_one(scene: Sce
     assert scene.http.get(url, params={"q": SECRET}, headers=bearer).status_code == 409
     assert scene.http.get(url).status_code == 401
     assert seen.connections == 0
+
+
+@pytest.mark.parametrize("path", ["/mcp", "/openai/chat/completions", "/http/a"])
+def test_a_scripted_upstream_that_wants_another_credential_is_the_gateways_affair(scene: Scene, path: str) -> None:
+    """An upstream's 401 is about the gateway's credential; passed on, callers would look for the fault in theirs."""
+    body = call_body("get_customer", {}, era=LEGACY) if path == "/mcp" else CHAT
+    reply = Reply.whole(b'{"error":"invalid_token"}', status=401, headers=[JSON_TYPE, ("WWW-Authenticate", "Bearer")])
+    seen = scene.watch()
+    came = ask(scene, path, body, reply)
+    assert came.status_code == (200 if path == "/mcp" else 502)  # a tools/call is answered in its own shape
+    assert "did not accept the gateway's own credential" in came.text
+    assert "www-authenticate" not in came.headers
+    assert "credential: of upstream" in seen.record(event="withheld")["reason"]
+
+
+def test_a_scripted_services_conditions_are_part_of_the_call(scene: Scene) -> None:
+    """What makes a request safe to repeat goes on, and its text is inspected like any other."""
+    good = Reply.whole(b"{}", headers=[JSON_TYPE, ("ETag", '"v2"')])
+    came = ask(scene, "/http/a", {}, good, **{"Idempotency-Key": "k-1", "If-Match": '"v1"', "X-Tenant": "t"})
+    assert came.headers["etag"] == '"v2"'
+    arrived = scene.echo.arrived[-1].lower()
+    assert b"idempotency-key: k-1\r\n" in arrived
+    assert b'if-match: "v1"\r\n' in arrived
+    assert b"x-tenant" not in arrived
+    assert ask(scene, "/http/a", {}, good, **{"Idempotency-Key": SECRET}).status_code == 409

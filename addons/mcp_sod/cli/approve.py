@@ -141,9 +141,9 @@ def _table(tickets: list[Answer]) -> Table | str:
 def _sheet(ticket: Answer) -> Table:
     table = Table(Column(no_wrap=True), Column(overflow="fold"), show_header=False, box=None)  # nothing is cut
     votes = ticket["votes"]
-    rows = [
-        (name, ticket[name]) for name in ("id", "state", "requester", "behind", "findings", "needs", "digest", "call")
-    ]
+    rows = [(name, ticket[name]) for name in ("id", "state", "requester", "behind", "upstream", "method")]
+    rows += [("target", ticket["target"])] if ticket["target"] else []
+    rows += [(name, ticket[name]) for name in ("findings", "needs", "digest", "call")]
     rows += [
         ("expires in", _left(ticket["expires"])),
         ("you", "may vote" if ticket["may_vote"] else ticket["why_not"]),

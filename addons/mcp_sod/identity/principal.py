@@ -27,7 +27,7 @@ def principal(claims: Claims, issuer: Issuer, fingerprint: str) -> Principal:
         groups=frozenset(_texts(claims, names.groups)),
         client=client,
         actors=frozenset((*_actors(claims, issuer), *_unverified(claims, issuer))),
-        expires=_expiry(claims),
+        expires=_expiry(claims) + issuer.leeway,
         fingerprint=fingerprint,
     )
 

@@ -25,7 +25,7 @@ class Verifier:
 
     def __init__(self, policy: Policy, fingerprint_key: bytes, clock: Callable[[], float] = time.time) -> None:
         """`fingerprint_key` makes the keyed hash by which records tell tokens apart."""
-        _key_files_are_there(policy)
+        key_files_are_there(policy)
         self._where = policy.identity_file
         self._issuers = {issuer.issuer: issuer for issuer in policy.document.identity}
         self._keysets = {name: KeySet(issuer.keys, policy.base) for name, issuer in self._issuers.items()}
@@ -70,7 +70,8 @@ class Verifier:
         return principal(claims, issuer, fingerprint)
 
 
-def _key_files_are_there(policy: Policy) -> None:
+def key_files_are_there(policy: Policy) -> None:
+    """Raise PolicyError for an issuer whose key file is missing."""
     for issuer in policy.document.identity:
         if issuer.keys.file is not None and not (file := policy.base / issuer.keys.file).is_file():
             hint = f"Put the issuer's JWKS there, or correct keys: in {policy.identity_file.name}."

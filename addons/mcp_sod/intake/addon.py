@@ -1,11 +1,12 @@
 """Intake on the flow: the first stage, for requests and for replies."""
 
+from http import HTTPStatus
 from typing import cast
 
 from mitmproxy import http
 from mitmproxy.net.http.status_codes import RESPONSES
 
-from mcp_sod.errors import Malformed
+from mcp_sod.errors import Malformed, Withheld
 from mcp_sod.exchange import Exchange
 from mcp_sod.intake.admission import admit, kept_reply_header, reply_kind
 from mcp_sod.policy.upstreams import Upstream
@@ -29,6 +30,9 @@ class Intake(Stage):
         response = cast("http.Response", flow.response)
         fields = [(name.lower(), value) for name, value in response.headers.fields]
         upstream = cast("Upstream", exchange.upstream)
+        if response.status_code in (HTTPStatus.UNAUTHORIZED, HTTPStatus.PROXY_AUTHENTICATION_REQUIRED):
+            operator = f"See credential: of upstream {exchange.upstream_name} in the policy."
+            raise Withheld("The upstream did not accept the gateway's own credential.", operator=operator)
         exchange.reply_kind = reply_kind(upstream.speaks, response.status_code, fields)
         response.headers.fields = tuple(field for field in fields if kept_reply_header(*field))
         response.reason = RESPONSES.get(response.status_code, "")

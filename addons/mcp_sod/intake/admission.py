@@ -16,8 +16,8 @@ from mcp_sod.wire.plain import read_plain
 _KINDS: dict[str, ReplyKind] = {"application/json": "json", "text/event-stream": "events", "": "empty"}
 # A header that is not known could carry text past the masks.
 _KEPT_REPLY_HEADERS = frozenset({
-    b"allow", b"cache-control", b"content-length", b"content-type", b"date", b"mcp-protocol-version",
-    b"mcp-session-id", b"request-id", b"retry-after", b"x-request-id",
+    b"allow", b"cache-control", b"content-length", b"content-type", b"date", b"etag", b"last-modified",
+    b"mcp-protocol-version", b"mcp-session-id", b"request-id", b"retry-after", b"x-request-id",
 })  # fmt: skip
 
 
@@ -43,12 +43,11 @@ def _call(request: Request, route: Route, depth: int) -> Call:
             return read_bodyless(_inspected_headers(request), request.method, request.body)
         case "http":
             kind = next(iter(request.header("content-type")), "")
-            return read_plain(request.method, request.url, kind, request.body, depth)
+            call = read_plain(request.method, request.url, kind, request.body, depth)
+            return replace(call, header_texts=_texts(request, _OF_HTTP))
         case _:
-            allowed = route.upstream.provider_mcp == "allow"
-            call = read_model_call(speaks, route.endpoint, request.body, depth, provider_mcp=allowed)
-            said = ((name, value) for name, value in request.headers if name.startswith("anthropic-"))
-            return replace(call, header_texts=tuple(said))
+            call = read_model_call(speaks, route.endpoint, request.body, depth)
+            return replace(call, header_texts=_texts(request, _OF_MODELS))
 
 
 def reply_kind(speaks: Speaks, status: int, fields: list[tuple[bytes, bytes]]) -> ReplyKind:
@@ -129,6 +128,15 @@ def _is_json(content_type: str) -> bool:
     if media.strip().lower() != "application/json":
         return False
     return parameters.strip().lower().replace('"', "").replace(" ", "") in ("", "charset=utf-8")
+
+
+def _texts(request: Request, names: frozenset[str]) -> tuple[tuple[str, str], ...]:
+    """Return the headers that go upstream beside the body, to be inspected and approved with it."""
+    return tuple((name, value) for name, value in request.headers if name in names)
+
+
+_OF_HTTP = frozenset({"idempotency-key", "if-match", "if-none-match"})
+_OF_MODELS = frozenset({"anthropic-beta", "anthropic-version"})
 
 
 def _inspected_headers(request: Request) -> dict[str, str]:

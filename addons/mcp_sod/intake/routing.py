@@ -30,7 +30,7 @@ def find(request: Request, policy: Policy) -> Route:
     """Return where the request goes; raises Unlisted or Misdirected."""
     found = routes(policy).get(request.url) or _below(request.url, policy) or _given(request.url, policy)
     if found is None:
-        raise Unlisted("This is not an upstream of this gateway.", hint="See upstreams: in the policy.")
+        raise _unlisted(request.url, policy)
     hosts = request.header("host")
     if len(hosts) != 1 and not (request.http2 and not hosts and request.authority):
         raise Malformed("A request has one Host header (RFC 9112, section 3.2).")
@@ -42,6 +42,22 @@ def find(request: Request, policy: Policy) -> Route:
         if asked_for is not None and asked_for.lower() != address(request.url)[0]:
             raise Misdirected("The client's TLS asked for another host than the request's target.")
     return found
+
+
+def _unlisted(url: str, policy: Policy) -> Unlisted:
+    """Return the refusal: whoever is at the right host is told that the path is wrong; the record has host and port."""
+    host, port = address(url)
+    if (host, port) not in addresses(policy):
+        where = f"It asked for {host}:{port}."
+        return Unlisted(
+            "This is not an upstream of this gateway.", hint="See upstreams: in the policy.", operator=where
+        )
+    there = [name for name, upstream in policy.document.upstreams.items() if address(upstream.url) == (host, port)]
+    return Unlisted(
+        "This gateway knows the host, but not this path: it differs from the upstream's URL, to the last slash.",
+        hint="Of a model API only its endpoints are read here.",
+        operator=f"Known at {host}:{port}: {', '.join(there)}.",
+    )
 
 
 @functools.lru_cache(maxsize=4)

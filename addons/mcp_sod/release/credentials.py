@@ -34,7 +34,11 @@ _FORWARDED: dict[Speaks, dict[bytes, re.Pattern[bytes]]] = {
         b"anthropic-version": re.compile(rb"\d{4}-\d\d-\d\d"),
         b"anthropic-beta": re.compile(rb"[a-z0-9-]{1,64}(?:, ?[a-z0-9-]{1,64}){0,9}"),
     },
-    "http": _ANY,
+    "http": _ANY | {
+        b"idempotency-key": re.compile(rb'"?[\w.:-]{1,128}"?'),
+        b"if-match": re.compile(rb'\*|(?:(?:W/)?"[\x21\x23-\x7e]{0,128}"(?:, ?|$))+'),
+        b"if-none-match": re.compile(rb'\*|(?:(?:W/)?"[\x21\x23-\x7e]{0,128}"(?:, ?|$))+'),
+    },
 }  # fmt: skip
 
 type Fields = tuple[tuple[bytes, bytes], ...]

@@ -1,6 +1,7 @@
 """Risk on the flow."""
 
 import asyncio
+import logging
 from dataclasses import replace
 from typing import cast
 
@@ -13,6 +14,8 @@ from mcp_sod.risk.rules import findings, verdict
 from mcp_sod.stage import Stage, on_request
 from mcp_sod.wire.mcp import Call
 from mcp_sod.wire.replies import declined
+
+logger = logging.getLogger("mcp_sod")
 
 
 class Risk(Stage):
@@ -42,4 +45,5 @@ def _decline(exchange: Exchange, call: Call) -> None:
     outgoing = replace(standing.outgoing, body=declined(call, exchange.reference))
     exchange.standing = replace(standing, outgoing=outgoing)
     exchange.declined = "An answer cannot wait for approval; the server got an error in its place."
+    logger.info("declined %s: %s", exchange.reference, exchange.declined)
     exchange.verdict = Allow()

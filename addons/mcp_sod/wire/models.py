@@ -30,25 +30,18 @@ _READ_HERE: Final = _PROVIDER_MCP | {
 _FREE: Final = frozenset({"parameters", "input_schema", "schema", "metadata", "variables", "logit_bias", "headers"})
 
 
-def read_model_call(dialect: Dialect, endpoint: str, body: bytes, max_depth: int, *, provider_mcp: bool) -> Call:
+def read_model_call(dialect: Dialect, endpoint: str, body: bytes, max_depth: int) -> Call:
     """Return the one call in a POSTed body: its method is the endpoint (the path after `/v1/`), its name the model.
 
-    Raises Malformed for what is no sound request of that endpoint, and Denied where the provider would itself call
-    MCP servers, which no gateway sees, unless `provider_mcp`.
+    Raises Malformed for what is no sound request of that endpoint.
     """
     if endpoint not in ENDPOINTS[dialect]:
         raise Denied("This part of the model's API is not read here.", hint=f"Use {' or '.join(_names(dialect))}.")
     message = parse(body, max_depth)
     if not isinstance(message, dict):
         raise Malformed("The body is not a JSON object.")
-    objects = list(_objects(message, arguments=dialect == "anthropic"))
-    for item in objects:
+    for item in _objects(message, arguments=dialect == "anthropic"):
         _in_one_case(item)
-    if not provider_mcp and (_from_store(message) or any(map(_is_mcp, objects))):
-        raise Denied(
-            "The request lets the model's provider call MCP servers or use what it has stored, past this gateway.",
-            hint="Give tools as functions, and the conversation itself; or let the policy allow it.",
-        )
     if not isinstance(message.get("stream", False), bool | None):
         raise Malformed("`stream` is true or false.")
     _sound(endpoint, message)
@@ -58,6 +51,15 @@ def read_model_call(dialect: Dialect, endpoint: str, body: bytes, max_depth: int
     if not isinstance(name, str) or not 0 < len(name) <= MAX_NAME:
         raise Malformed(f"The request names its model in `model`, in at most {MAX_NAME} characters.")
     return Call(message, endpoint, REQUEST_ID, name, None)
+
+
+def check_provider(dialect: Dialect, message: dict[str, Json]) -> None:
+    """Raise Denied where the provider would itself call MCP servers or use a stored prompt: no gateway sees that."""
+    if _from_store(message) or any(map(_is_mcp, _objects(message, arguments=dialect == "anthropic"))):
+        raise Denied(
+            "The request lets the model's provider call MCP servers or use a stored prompt, past this gateway.",
+            hint="Give tools as functions, and the conversation itself; or let the policy allow it.",
+        )
 
 
 def _names(dialect: Dialect) -> list[str]:

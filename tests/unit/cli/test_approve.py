@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Thread
@@ -82,6 +83,8 @@ def test_an_approver_lists_shows_and_approves(office: Office) -> None:
         assert word in listed.stdout
     shown = office.run("bob", "show", ticket)
     assert '"masked": "[red]call"' in shown.stdout
+    for row in (("upstream", "tools"), ("method", "tools/call"), ("target", "query")):
+        assert re.search(rf"{row[0]} +{row[1]}", shown.stdout)
     done = office.run("bob", "approve", ticket, "--reason", "change 4711")
     assert (done.exit_code, done.stdout) == (0, f"Ticket {ticket} is approved (approvals: 1).\n")
     assert "approve change 4711" in office.run("alice", "show", ticket, groups=("users",)).stdout

@@ -42,3 +42,33 @@ def test_a_folder_that_is_not_there() -> None:
     """Exit status 1 and the folder's name."""
     done = RUN.invoke(app, ["check", "/nowhere"])
     assert (done.exit_code, "/nowhere cannot be read" in done.stdout) == (1, True)
+
+
+def test_what_can_hardly_be_meant_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An upstream that no role may call, one without a path, a secret that is not there: allowed, but said."""
+    monkeypatch.delenv("SOD_NOT_THERE", raising=False)
+    upstreams = {
+        "tools": {"url": "http://127.0.0.1:9000/mcp", "speaks": "mcp"},
+        "bare": {
+            "url": "http://127.0.0.1:9001",
+            "speaks": "openai",
+            "credential": {"bearer": {"env": "SOD_NOT_THERE"}},
+        },
+    }
+    duties = {"roles": {"r": {"groups": ["g"]}}, "permissions": {"r": [{"upstream": "tools", "methods": ["*"]}]}}
+    policy = policy_of(tmp_path, upstreams=upstreams, **duties)
+    said = RUN.invoke(app, ["check", str(policy.folder)])
+    assert said.exit_code == 0
+    assert "upstreams.tools" not in said.stdout
+    for part in ("bare: no role may call it", "bare: its url has no path", "SOD_NOT_THERE"):
+        assert part in said.stdout
+
+
+def test_a_missing_key_file_is_wrong(tmp_path: Path) -> None:
+    """What the gateway would not start with is not right."""
+    issuer = Issuer(tmp_path / "issuer")
+    policy = policy_of(tmp_path, **identity(issuer))
+    assert RUN.invoke(app, ["check", str(policy.folder)]).exit_code == 0
+    issuer.jwks_file.unlink()
+    said = RUN.invoke(app, ["check", str(policy.folder)])
+    assert (said.exit_code, "is not there" in said.stdout) == (1, True)

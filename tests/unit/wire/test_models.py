@@ -5,9 +5,18 @@ from typing import Any, Literal
 
 import pytest
 from mcp_sod.errors import Denied, Malformed
-from mcp_sod.wire.models import ENDPOINTS, Dialect, Told, model_refusal, read_model_call, stream_error
+from mcp_sod.wire.mcp import Call
+from mcp_sod.wire.models import ENDPOINTS, Dialect, Told, check_provider, model_refusal, read_model_call, stream_error
 
 from tests.unit.cases import Case, rows
+
+
+def judged(dialect: Dialect, endpoint: str, body: bytes, max_depth: int, *, provider_mcp: bool) -> Call:
+    """The call, read, and looked at for what the provider would do by itself."""
+    call = read_model_call(dialect, endpoint, body, max_depth)
+    if not provider_mcp:
+        check_provider(dialect, call.message)
+    return call
 
 
 class Request(Case):
@@ -30,10 +39,10 @@ def test_requests(policy: dict[str, Any], case: Request) -> None:
     body = json.dumps(case.body).encode()
     if case.refused:
         with pytest.raises(Denied if case.refused == "denied" else Malformed):
-            read_model_call(case.dialect, case.endpoint, body, 64, provider_mcp=False)
+            judged(case.dialect, case.endpoint, body, 64, provider_mcp=False)
         return
     for provider_mcp in (False, True):
-        call = read_model_call(case.dialect, case.endpoint, body, 64, provider_mcp=provider_mcp)
+        call = judged(case.dialect, case.endpoint, body, 64, provider_mcp=provider_mcp)
         assert call.message == case.body
         assert (call.method, call.name, call.version) == (case.endpoint, case.body["model"], None)
         assert call.is_request
@@ -49,9 +58,9 @@ def test_a_policy_may_allow_what_the_provider_calls(policy: dict[str, Any], case
     body = json.dumps(case.body).encode()
     if case.endpoint == "files":
         with pytest.raises(Denied):
-            read_model_call(case.dialect, case.endpoint, body, 64, provider_mcp=True)
+            judged(case.dialect, case.endpoint, body, 64, provider_mcp=True)
     else:
-        call = read_model_call(case.dialect, case.endpoint, body, 64, provider_mcp=True)
+        call = judged(case.dialect, case.endpoint, body, 64, provider_mcp=True)
         assert call.name == case.body.get("model")
 
 
@@ -59,8 +68,8 @@ def test_a_policy_may_allow_what_the_provider_calls(policy: dict[str, Any], case
 def test_what_is_no_object_is_malformed(body: bytes) -> None:
     """Strict JSON, and an object."""
     with pytest.raises(Malformed):
-        read_model_call("openai", "responses", body, 64, provider_mcp=False)
-    call = read_model_call("openai", "responses", b'{"model": "a", "input": "b"}', 64, provider_mcp=False)
+        judged("openai", "responses", body, 64, provider_mcp=False)
+    call = judged("openai", "responses", b'{"model": "a", "input": "b"}', 64, provider_mcp=False)
     assert call.name == "a"
 
 
@@ -68,9 +77,9 @@ def test_each_api_has_its_own_endpoints() -> None:
     """An endpoint of the one API is none of the other."""
     body = b'{"model": "a", "messages": [{"role": "user", "content": "x"}]}'
     with pytest.raises(Denied):
-        read_model_call("openai", "messages", body, 64, provider_mcp=True)
+        judged("openai", "messages", body, 64, provider_mcp=True)
     with pytest.raises(Denied):
-        read_model_call("anthropic", "chat/completions", body, 64, provider_mcp=True)
+        judged("anthropic", "chat/completions", body, 64, provider_mcp=True)
 
 
 TOLD = Told("It is held.", "held", "r-1", "t-1")
