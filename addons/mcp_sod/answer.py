@@ -37,7 +37,7 @@ def answer(exchange: Exchange, refusal: Refusal) -> tuple[int, bytes, dict[str, 
 class Instead:
     """A stream that swallows the upstream's body and gives the answer's in its place, once."""
 
-    watched = False
+    watched = True
 
     def __init__(self, body: bytes) -> None:
         """`body`: what the client gets."""
@@ -51,8 +51,8 @@ class Instead:
         return rest
 
     def aside(self) -> list[bytes]:
-        """Return nothing: there is nothing to add."""
-        return []
+        """Return the body without waiting for the upstream's."""
+        return self(b"")
 
 
 _BROKEN = {  # what mitmproxy's messages hold, which may quote the peer, and what is said of it

@@ -1,5 +1,6 @@
 """What travels along the chain: one HTTP request with what each stage found out about it."""
 
+import hashlib
 import secrets
 import time
 from collections.abc import Callable, Mapping
@@ -207,6 +208,7 @@ class Exchange:
     visible_tool: Callable[[str], bool] | None = None
     findings: tuple[Finding, ...] = ()
     verdict: Verdict = Undecided()
+    uncovered: bool = False  # something risky stands where no approval would bind it
     declined: str | None = None  # why a client's answer was refused, where an error goes upstream in its place
     redact: Callable[[str], str] = field(default=lambda _text: "[not shown]")
     digest: str | None = None
@@ -236,6 +238,7 @@ class Exchange:
             "method": cut(self.redact(call.method)) if call else None,
             "target": cut(self.redact(call.name)) if call and call.name else None,
             "ticket": self.ticket,
+            "session": fingerprint(self.standing.session) if self.standing and self.standing.session else None,
         }
 
     def facts(self) -> dict[str, object]:
@@ -247,6 +250,11 @@ class Exchange:
             "roles": sorted(self.roles or ()),
             "findings": [f"{found.action}:{found.rule}@{cut(self.redact(found.at))}" for found in self.findings],
         }
+
+
+def fingerprint(session: str) -> str:
+    """Return what tells sessions apart in records, of which none could be taken over."""
+    return hashlib.sha256(session.encode()).hexdigest()[:16]
 
 
 def cut(text: str) -> str:

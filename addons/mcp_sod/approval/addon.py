@@ -1,5 +1,6 @@
 """Approval on the flow."""
 
+import asyncio
 import time
 from typing import cast
 
@@ -10,6 +11,7 @@ from mcp_sod.approval.tickets import Ticket
 from mcp_sod.errors import Denied, Held
 from mcp_sod.exchange import Allow, Exchange, Hold, Principal
 from mcp_sod.gate import Gate
+from mcp_sod.policy.patterns import LONG
 from mcp_sod.stage import Stage, on_request
 from mcp_sod.wire.mcp import Call
 
@@ -26,12 +28,19 @@ class Approval(Stage):
     async def request(self, exchange: Exchange, flow: http.HTTPFlow) -> None:
         """Turn a Hold into an Allow with a grant, or refuse."""
         call = cast("Call", exchange.call)
-        exchange.digest = call.digest(cast("str", exchange.upstream_name))
+        upstream = cast("str", exchange.upstream_name)
+        long = len(exchange.request.body) > LONG
+        exchange.digest = await asyncio.to_thread(call.digest, upstream) if long else call.digest(upstream)
         hold = exchange.verdict
         if not isinstance(hold, Hold):
             return
         if not call.is_request:
             raise Denied("A notification cannot wait for approval.", hint="Leave out what the policy calls risky.")
+        if exchange.uncovered:
+            raise Denied(
+                "Something risky stands in a part of this call that no approval covers (its id, or a header).",
+                hint="Leave it out there.",
+            )
         if not exchange.shown_whole:
             raise Denied(
                 "This call needs approval, but it cannot be shown whole to an approver.",

@@ -7,6 +7,7 @@ from dataclasses import replace
 from mcp_sod.errors import Malformed, Unsupported, Withheld, WrongMethod
 from mcp_sod.exchange import ReplyKind, Request
 from mcp_sod.intake.routing import Route, find
+from mcp_sod.policy.addresses import target
 from mcp_sod.policy.policy import Policy
 from mcp_sod.policy.upstreams import Speaks
 from mcp_sod.wire.mcp import Call, read_bodyless, read_call
@@ -44,10 +45,10 @@ def _call(request: Request, route: Route, depth: int) -> Call:
         case "http":
             kind = next(iter(request.header("content-type")), "")
             call = read_plain(request.method, request.url, kind, request.body, depth)
-            return replace(call, header_texts=_texts(request, _OF_HTTP))
+            return replace(call, header_texts=(*call.header_texts, *_texts(request, _OF_HTTP)))
         case _:
             call = read_model_call(speaks, route.endpoint, request.body, depth)
-            return replace(call, header_texts=_texts(request, _OF_MODELS))
+            return replace(call, header_texts=(("target", target(request.url)), *_texts(request, _OF_MODELS)))
 
 
 def reply_kind(speaks: Speaks, status: int, fields: list[tuple[bytes, bytes]]) -> ReplyKind:
@@ -68,7 +69,7 @@ def reply_kind(speaks: Speaks, status: int, fields: list[tuple[bytes, bytes]]) -
 
 def kept_reply_header(name: bytes, value: bytes) -> bool:
     """Say whether a reply's header goes on; what lets shared caches keep one principal's reply for others does not."""
-    shared = name == b"cache-control" and re.search(rb"(?i)public|s-maxage", value) is not None
+    shared = name == b"cache-control" and re.search(rb"(?i)no-store|no-cache|private", value) is None
     return name in _KEPT_REPLY_HEADERS and not shared
 
 

@@ -8,6 +8,7 @@ from urllib.parse import unquote, urlsplit
 from mcp_sod.errors import Malformed, Misdirected, Unlisted
 from mcp_sod.exchange import Request
 from mcp_sod.policy.addresses import address, route, target
+from mcp_sod.policy.patterns import plain_form
 from mcp_sod.policy.policy import Policy
 from mcp_sod.policy.upstreams import Upstream
 from mcp_sod.wire.models import ENDPOINTS
@@ -28,7 +29,7 @@ class Route:
 
 def find(request: Request, policy: Policy) -> Route:
     """Return where the request goes; raises Unlisted or Misdirected."""
-    found = routes(policy).get(request.url) or _below(request.url, policy) or _given(request.url, policy)
+    found = routes(policy).get(request.url) or _given(request.url, policy) or _below(request.url, policy)
     if found is None:
         raise _unlisted(request.url, policy)
     hosts = request.header("host")
@@ -101,12 +102,23 @@ def _below(url: str, policy: Policy) -> Route | None:
 
 def _plain(path: str) -> bool:
     """Say whether a path can be read in one way only: no dots to climb by, no slashes in disguise."""
-    segments = path.split("/")[1:]
-    return all(
-        _SEGMENT.fullmatch(segment)
-        and (plain := unquote(segment)) not in (".", "..")
-        and not set(plain) & set("/\\\0%")
-        for segment in segments
+    *above, last = path.split("/")[1:]
+    return all(map(_plain_segment, above)) and (last == "" or _plain_segment(last))
+
+
+def _plain_segment(segment: str) -> bool:
+    try:
+        said = unquote(segment, errors="strict")
+    except UnicodeDecodeError:
+        return False
+    plain = plain_form(said)  # as a lenient server may read it
+    return (
+        _SEGMENT.fullmatch(segment) is not None
+        and said.isprintable()
+        and plain == plain.strip() != ""
+        and not plain.startswith(".")
+        and not plain.endswith(".")
+        and not set(plain) & set("/\\%;")
     )
 
 

@@ -21,7 +21,9 @@ from mcp_sod.policy.policy import Policy
 from mcp_sod.policy.upstreams import Upstream
 from mcp_sod.stage import Stage, on_reply, on_reply_head, on_request
 from mcp_sod.wire.mcp import Call
+from mcp_sod.wire.strict_json import Json, dumps
 
+_KNOWN = frozenset({"host", "mcp-session-id", "last-event-id"})  # whose they are was seen to
 _NOBODY: frozenset[str] = frozenset()
 
 
@@ -47,7 +49,8 @@ class Masking(Stage):
         others = (field for field in response.headers.fields if field[0] != b"content-length")
         framing = () if flow.request.is_http2 else ((b"transfer-encoding", b"chunked"),)
         response.headers.fields = (*others, *framing)
-        lasts = call.kind == "stream" or call.method == "subscriptions/listen"
+        feed = exchange.upstream is not None and exchange.upstream.speaks == "http"
+        lasts = feed or call.kind == "stream" or call.method == "subscriptions/listen"
         ended = functools.partial(self._ended, exchange) if lasts else None
         response.stream = Stream(reply, exchange.reference, exchange.policy.gateway.limits.body, ended)
         exchange.reply = reply.facts
@@ -130,6 +133,9 @@ def _inspect(exchange: Exchange) -> None:
     message = MaskedMessage(masks_for(exchange.policy, _NOBODY), strict=False)
     written = exchange.request.body.decode() if call.written is None else call.written
     shown = message.text(written, call.message, found, suspects)
+    beside: dict[str, Json] = {name: text for name, text in call.header_texts if name not in _KNOWN}
+    if beside:  # what goes upstream with the message
+        shown += "\n" + message.text(dumps({"headers": beside}), {"headers": beside})
     exchange.shown_whole = message.whole and len(shown) <= KEPT
     exchange.shown = _cut(shown)
 

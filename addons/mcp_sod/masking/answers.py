@@ -50,7 +50,7 @@ class Answer(Reply):
         """Return the bytes of a masked event; raises Withheld."""
         if event.kind == "endpoint" and self._endpoint_due and event.data:
             self._endpoint_due = False
-            return self._delivered(Event(self._endpoint(event.data), kind=event.kind).encode())
+            return self.delivered(Event(self._endpoint(event.data), kind=event.kind).encode())
         if event.kind not in (None, "message"):
             raise Withheld("The reply has an event of a type that MCP does not use.")
         self._plain_id(event)
@@ -59,7 +59,7 @@ class Answer(Reply):
             data = self._message(data, self._parsed(data), streamed=True)
         if event_id:
             event_id = self._standing.owner.tagged("event", event_id, self._standing.session)
-        return self._delivered(Event(data, event_id, event.retry, event.kind).encode())
+        return self.delivered(Event(data, event_id, event.retry, event.kind).encode())
 
     def ending(self, refusal: Withheld, reference: str) -> bytes:
         """Return the event with which a stream ends of which the rest is withheld."""
@@ -84,7 +84,8 @@ class Answer(Reply):
         """Return the path and query, bound to its owner, to which this client is to POST (MCP 2024-11-05)."""
         whole = urljoin(self._upstream.url, given)
         try:
-            here = address(whole) == address(self._upstream.url)
+            here = route(whole).partition("/")[0] == route(self._upstream.url).partition("/")[0]
+            here = here and address(whole) == address(self._upstream.url)
         except (KeyError, ValueError):
             here = False
         if not here or _ENDPOINT.fullmatch(given) is None or self._reader.redacted(given) != given:

@@ -40,6 +40,7 @@ class MaskedMessage:
     counts: Counter[str] = field(default_factory=Counter)
     until: float = float("inf")  # on the monotonic clock
     strict: bool = True
+    per_character: float = BUDGET_PER_CHARACTER
     whole: bool = True
 
     def text(self, text: str, value: Json, found: Texts | None = None, suspects: Suspects | None = None) -> str:
@@ -49,7 +50,7 @@ class MaskedMessage:
         """
         if not self.masks:
             return text
-        self.until = time.monotonic() + BUDGET + BUDGET_PER_CHARACTER * len(text)
+        self.until = time.monotonic() + BUDGET + self.per_character * len(text)
         return self.level(text, value, 0, found, suspects)
 
     def level(

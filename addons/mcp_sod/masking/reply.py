@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from mcp_sod.errors import Malformed, SodError, Unavailable, Withheld
 from mcp_sod.exchange import ReplyKind
 from mcp_sod.masking.masks import Masks
-from mcp_sod.masking.message import MaskedMessage
+from mcp_sod.masking.message import BUDGET_PER_CHARACTER, MaskedMessage
 from mcp_sod.wire.sse import Event, Events
 from mcp_sod.wire.strict_json import Json, dumps, parse, parse_text
 
@@ -31,7 +31,12 @@ class Reply:
         self._room = KEPT
         self._digest = hashlib.sha256()
         self._size = 0
+        self._per_character = BUDGET_PER_CHARACTER
         self.problem: SodError | None = None
+
+    def on_the_loop(self) -> None:
+        """From now on messages are masked on the event loop, where a large one has no more time than a small one."""
+        self._per_character = 0.0
 
     # what the stage asks for
 
@@ -46,7 +51,7 @@ class Reply:
         except UnicodeDecodeError:
             raise Withheld("The upstream's reply was not understood: it is not UTF-8.") from None
         shown = self._words(text) if kind == "text" else self._message(text, self._parsed(text), streamed=False)
-        return self._delivered(shown.encode())
+        return self.delivered(shown.encode())
 
     def event(self, event: Event) -> bytes:
         """Return the bytes of a masked event; raises Withheld."""
@@ -54,7 +59,7 @@ class Reply:
         text = event.data
         if text:
             text = self._streamed(text)
-        return self._delivered(Event(text, event.event_id, event.retry, event.kind).encode())
+        return self.delivered(Event(text, event.event_id, event.retry, event.kind).encode())
 
     def aside(self) -> bytes:
         """Return what the gateway itself has to say on this stream."""
@@ -100,9 +105,9 @@ class Reply:
             raise Withheld(f"The upstream's reply was not understood: {error.sentence}") from None
 
     def _masked(self, text: str, value: Json, *, listing: bool = False) -> str:
-        delivered = MaskedMessage(self._reader, listing, self._counts).text(text, value)
-        self._keep(delivered if self._record == self._reader else self._for_record(text, value, listing=listing))
-        return delivered
+        masked = MaskedMessage(self._reader, listing, self._counts, per_character=self._per_character).text(text, value)
+        self._keep(masked if self._record == self._reader else self._for_record(text, value, listing=listing))
+        return masked
 
     def _words(self, text: str) -> str:
         shown = parse(self._masked(dumps(text), text).encode())
@@ -116,7 +121,7 @@ class Reply:
 
     def _for_record(self, text: str, value: Json, *, listing: bool) -> str:
         try:
-            return MaskedMessage(self._record, listing).text(text, value)
+            return MaskedMessage(self._record, listing, per_character=self._per_character).text(text, value)
         except SodError as error:  # its reader may have it raw, the record may not
             return f"[not kept: {error.sentence}]"
 
@@ -125,7 +130,8 @@ class Reply:
         self._kept.append(part)
         self._room -= len(part)
 
-    def _delivered(self, out: bytes) -> bytes:
+    def delivered(self, out: bytes) -> bytes:
+        """Take note of what the client gets, and return it."""
         self._digest.update(out)
         self._size += len(out)
         return out
@@ -142,6 +148,7 @@ class Stream:
         self._reference = reference
         self._events = Events(limit)
         self._ended_by = ended
+        reply.on_the_loop()
 
     @property
     def watched(self) -> bool:
@@ -183,4 +190,4 @@ class Stream:
 
     def _ended(self, error: SodError) -> bytes:
         self._reply.problem = error
-        return self._reply.ending(Withheld(error.sentence, hint=error.hint), self._reference)
+        return self._reply.delivered(self._reply.ending(Withheld(error.sentence, hint=error.hint), self._reference))

@@ -4,6 +4,7 @@ import difflib
 import hashlib
 from collections.abc import Collection, Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
@@ -15,6 +16,7 @@ from mcp_sod.policy.model import Document
 from mcp_sod.policy.part import Part
 from mcp_sod.policy.policy import Policy
 from mcp_sod.policy.source import MAX_FILE, Source, Trail
+from mcp_sod.policy.upstreams import Upstream
 
 
 def load(folder: Path) -> Policy:
@@ -151,18 +153,29 @@ def _unknown(path: Trail, name: str, known: Collection[str], kind: str) -> Itera
 
 
 def _same_place(document: Document) -> Iterator[_Fault]:
-    """Yield upstreams at an address that another has: one would be there in name alone."""
-    first: dict[str, str] = {}
-    given: dict[tuple[str, int], str] = {}
-    for name, upstream in document.upstreams.items():
-        there = first.setdefault(route(upstream.url), name)
-        if there != name:
-            yield ("upstreams", name, "url"), (f"{there!r} has this address already.", "Keep one of the two.")
-        if upstream.speaks == "mcp-sse":
-            there = given.setdefault(address(upstream.url), name)
-            if there != name:
-                sentence = f"{there!r} gives out endpoints at this host and port already."
-                yield ("upstreams", name, "url"), (sentence, "Give each mcp-sse server a host or port of its own.")
+    """Yield upstreams that share an address with another: a call for the one could pass as one for the other."""
+    known = list(document.upstreams.items())
+    for index, (name, upstream) in enumerate(known):
+        here = ("upstreams", name, "url")
+        for other, there in known[:index]:
+            if address(upstream.url) != address(there.url):
+                continue
+            if route(upstream.url) == route(there.url):
+                yield here, (f"{other!r} has this address already.", "Keep one of the two.")
+            elif "mcp-sse" in (upstream.speaks, there.speaks):
+                sentence = f"{other!r} is at this host and port, where an mcp-sse server gives out endpoints."
+                yield here, (sentence, "Give the mcp-sse server a host or port of its own.")
+            elif _covers(upstream, there) or _covers(there, upstream):
+                sentence = f"its address and that of {other!r} lie one below the other."
+                yield here, (sentence, "Another spelling of a path would lead to the wrong one: keep them apart.")
+
+
+def _covers(wide: Upstream, narrow: Upstream) -> bool:
+    """Say whether some spelling of the narrow one's address could be taken for one of the wide one's."""
+    base, path = (urlsplit(upstream.url).path or "/" for upstream in (wide, narrow))
+    if wide.speaks == "http" and not base.endswith("/"):
+        return path == base
+    return wide.speaks != "mcp" and f"{path}/".startswith(f"{base.rstrip('/')}/")
 
 
 def _repeated(section: str, names: list[str]) -> Iterator[_Fault]:

@@ -7,7 +7,7 @@ from mitmproxy import http
 from mcp_sod.errors import Unasked
 from mcp_sod.exchange import Exchange, Standing
 from mcp_sod.policy.upstreams import Upstream
-from mcp_sod.release.credentials import forwarded, own_headers
+from mcp_sod.release.credentials import BARE, forwarded, own_headers
 from mcp_sod.stage import Stage, on_request
 from mcp_sod.wire.mcp import Call
 
@@ -22,6 +22,8 @@ class Release(Stage):
         _settle(call, standing)
         outgoing, upstream = standing.outgoing, cast("Upstream", exchange.upstream)
         kept = list(forwarded(flow.request.headers.fields, upstream.speaks, outgoing.headers))
+        if exchange.declined is not None:  # nothing of the answer goes on, not what stands beside it either
+            kept = [field for field in kept if field[0] in BARE]
         own = own_headers(exchange.policy, upstream)
         # Its length is stated anew: a body that came in chunks would else go on with nothing to say where it ends.
         body = exchange.request.body if outgoing.body is None else outgoing.body

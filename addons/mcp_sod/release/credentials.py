@@ -41,6 +41,8 @@ _FORWARDED: dict[Speaks, dict[bytes, re.Pattern[bytes]]] = {
     },
 }  # fmt: skip
 
+BARE = frozenset({b"accept", b"content-type", b"host", b"mcp-protocol-version", b"mcp-session-id"})
+
 type Fields = tuple[tuple[bytes, bytes], ...]
 
 
@@ -52,9 +54,13 @@ def forwarded(fields: Fields, speaks: Speaks, changed: Mapping[str, str]) -> Ite
         form = forms.get(lower)
         if form is None:
             if speaks in ("mcp", "mcp-sse") and lower.startswith(b"mcp-param-"):
-                yield name, value
-        elif form.fullmatch(value):
-            yield name, news.get(lower, value)
+                yield lower, value
+        elif form.fullmatch(plain := _plain(value) if lower == b"content-type" else value):
+            yield lower, news.get(lower, plain)
+
+
+def _plain(content_type: bytes) -> bytes:
+    return b"; ".join(part.strip() for part in content_type.split(b";"))
 
 
 def own_headers(policy: Policy, upstream: Upstream) -> list[tuple[bytes, bytes]]:

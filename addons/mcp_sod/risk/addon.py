@@ -8,9 +8,9 @@ from typing import cast
 from mitmproxy import http
 
 from mcp_sod.errors import Denied
-from mcp_sod.exchange import Allow, Deny, Exchange, Inspected, Standing
+from mcp_sod.exchange import Allow, Deny, Exchange, Hold, Inspected, Standing
 from mcp_sod.policy.patterns import LONG
-from mcp_sod.risk.rules import findings, verdict
+from mcp_sod.risk.rules import findings, uncovered, verdict
 from mcp_sod.stage import Stage, on_request
 from mcp_sod.wire.mcp import Call
 from mcp_sod.wire.replies import declined
@@ -32,6 +32,7 @@ class Risk(Stage):
             found = findings(exchange.policy, call, upstream, inspected)
         exchange.findings = found
         exchange.verdict = verdict(exchange.policy, exchange.findings)
+        exchange.uncovered = isinstance(exchange.verdict, Hold) and uncovered(exchange.policy, inspected)
         if call.kind == "response" and not isinstance(exchange.verdict, Allow):
             _decline(exchange, call)
         if isinstance(exchange.verdict, Deny):

@@ -10,7 +10,7 @@ from mcp_sod.exchange import Allow, Deny, Finding, Hold, Inspected, Verdict
 from mcp_sod.policy.findings import Approval, Rule
 from mcp_sod.policy.patterns import Detector, alike, globs, plain_name
 from mcp_sod.policy.policy import Policy
-from mcp_sod.wire.mcp import Call
+from mcp_sod.wire.mcp import UNCOVERED, Call
 from mcp_sod.wire.strict_json import Path, pointer
 
 BUDGET = 0.5  # seconds for all rules over one call of the usual size
@@ -69,6 +69,14 @@ def verdict(policy: Policy, found: tuple[Finding, ...]) -> Verdict:
     return Hold(tuple(needs)) if needs else Allow()
 
 
+def uncovered(policy: Policy, inspected: Inspected) -> bool:
+    """Say whether a rule finds something where no approval covers it: where it may stand in a repeat alone."""
+    mine = {detector for rule in compiled(policy) for detector in rule.detectors}
+    suspects = inspected.suspects & mine
+    loose = [text for path, text in inspected.texts.leaves if path in UNCOVERED] if suspects else []
+    return any(suspect.found_in(text) for text in loose for suspect in suspects)
+
+
 def place(path: Path) -> str:
     """Return a path as policies and records write it: `arguments:/sql`, `params:/uri`, `header:/mcp-param-x`."""
     match path:
@@ -105,7 +113,7 @@ def _compiled(rule: Rule, policy: Policy) -> CompiledRule:
         rule=rule,
         detectors=policy.rule_detectors(rule),
         upstream=globs(where.upstreams or ["*"]),
-        method=globs(where.methods or ["*"]),
+        method=alike(where.methods or ["*"]),
         tool=alike(where.tools or ["*"]),
         at=tuple(_prefix(at) for at in where.at),
     )

@@ -1,5 +1,6 @@
 """Sessions on the flow."""
 
+import asyncio
 import functools
 import re
 from typing import cast
@@ -9,6 +10,7 @@ from mitmproxy import http
 from mcp_sod.errors import Withheld
 from mcp_sod.exchange import Exchange, Principal
 from mcp_sod.gate import Gate
+from mcp_sod.policy.patterns import LONG
 from mcp_sod.sessions.binding import stand
 from mcp_sod.stage import Stage, on_reply_head, on_request
 from mcp_sod.wire.conversation import Conversations
@@ -33,7 +35,9 @@ class Sessions(Stage):
         principal, call = cast("Principal", exchange.principal), cast("Call", exchange.call)
         owner = _owner(self._key, exchange.upstream_name or "", *principal.binding)
         talk = functools.partial(self._conversations.of, owner.key)
-        exchange.call, exchange.standing = stand(call, exchange.request, owner, talk, endpoint=exchange.by_endpoint)
+        work = functools.partial(stand, call, exchange.request, owner, talk, endpoint=exchange.by_endpoint)
+        found = await asyncio.to_thread(work) if len(exchange.request.body) > LONG else work()
+        exchange.call, exchange.standing = found
 
     @on_reply_head
     async def responseheaders(self, exchange: Exchange, flow: http.HTTPFlow) -> None:

@@ -14,6 +14,8 @@ from mcp_sod.wire.replies import RELATED_TASK, WATCHED
 from mcp_sod.wire.splice import splice
 from mcp_sod.wire.strict_json import Json, Path, dumps
 
+MOST_WATCHED = 100  # tasks of one subscription
+
 type Talk = Callable[[str], Conversation]
 
 
@@ -31,6 +33,8 @@ def stand(call: Call, request: Request, owner: Owner, talk: Talk, *, endpoint: b
         )
     path = owner.own("endpoint", target(request.url)) if endpoint else None
     shown = call.header("mcp-session-id")
+    if path is not None and shown is not None:
+        raise Malformed("The endpoint is the session (2024-11-05): a header names none beside it.")
     session = path or ("" if shown is None else owner.own("session", shown))
     headers = {} if shown is None else {"mcp-session-id": session}
     last = call.header("last-event-id")
@@ -66,27 +70,34 @@ def _watched(params: dict[str, Json]) -> list[str]:
     if any(key != "taskIds" and key.casefold() == "taskids" for key in filters):
         raise Malformed("A key of the subscription differs from MCP's in case alone.")
     tasks = filters.get("taskIds", [])
-    if not isinstance(tasks, list) or not all(isinstance(task, str) for task in tasks):
-        raise Malformed("The taskIds of a subscription are texts.")
-    return [task for task in tasks if isinstance(task, str)]
+    texts = [task for task in tasks if isinstance(task, str)] if isinstance(tasks, list) else []
+    if tasks != texts or len(texts) > MOST_WATCHED:
+        raise Malformed(f"The taskIds of a subscription are texts, at most {MOST_WATCHED}.")
+    return texts
 
 
 def _named(call: Call) -> list[tuple[Path, Kind, str]]:
     """Return what the message names that a server gave out: its path, kind and value."""
     found: list[tuple[Path, Kind, Json]] = []
-    for part in ("params", "result") if "jsonrpc" in call.message else ():
+    for part in ("params", "result") if call.envelope else ():
         inside = call.message.get(part)
         if not isinstance(inside, dict):
             continue
-        if part == "params" and call.is_request:
+        if part == "params":
             found.append((("params", "requestState"), "state", inside.get("requestState")))
             if call.method.startswith("tasks/"):
                 found.append((("params", "taskId"), "task", inside.get("taskId")))
             found += [((*WATCHED, index), "task", task) for index, task in enumerate(_watched(inside))]
         meta = inside.get("_meta")
         related = meta.get(RELATED_TASK) if isinstance(meta, dict) else None
-        if isinstance(related, dict):
-            if any(key != "taskId" and key.casefold() == "taskid" for key in related):
-                raise Malformed("A key of the related task differs from MCP's in case alone.")
-            found.append(((part, "_meta", RELATED_TASK, "taskId"), "task", related.get("taskId")))
+        if related is not None:
+            found.append(((part, "_meta", RELATED_TASK, "taskId"), "task", _related(related)))
+    if any(value is not None and not isinstance(value, str) for _, _, value in found):
+        raise Malformed("A request state or a task's id is a text.")
     return [(path, kind, value) for path, kind, value in found if isinstance(value, str)]
+
+
+def _related(related: Json) -> Json:
+    if not isinstance(related, dict) or any(key != "taskId" and key.casefold() == "taskid" for key in related):
+        raise Malformed("A related task is an object with a taskId, so written.")
+    return related.get("taskId")

@@ -15,6 +15,7 @@ PARAM: Final = "mcp-param-"
 _VERSION_KEY: Final = "io.modelcontextprotocol/protocolVersion"
 _CHECKED: Final = frozenset({"mcp-method", "mcp-name", "mcp-protocol-version"})  # they repeat the body
 _DATE = re.compile(r"\d{4}-\d\d-\d\d")
+_PARAM_NAME = re.compile(r"mcp-param-[a-z0-9_-]{1,64}")
 _PLAIN = re.compile(r"[\x21-\x7e]+")
 
 
@@ -57,6 +58,8 @@ def params_agree(headers: tuple[tuple[str, str], ...], arguments: Json) -> None:
     Which argument it repeats is in the tool's schema, which is the server's to check; that the body says it at all is
     enough here, since every argument is inspected.
     """
+    if any(name.startswith(PARAM) and _PARAM_NAME.fullmatch(name) is None for name, _ in headers):
+        raise Mismatch("An Mcp-Param header has a name that is not plain.")
     said = {text for name, text in headers if name.startswith(PARAM)}
     if said and not said <= {_as_header(text) for text in _scalars(arguments)}:
         raise Mismatch("An Mcp-Param header says what no argument says.")

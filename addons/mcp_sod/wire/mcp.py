@@ -12,7 +12,7 @@ from typing import Final, Literal
 
 from mcp_sod.errors import Malformed, Mismatch
 from mcp_sod.wire.headers import PARAM, STATELESS_SINCE, agreed_version, header_texts, names_agree, params_agree
-from mcp_sod.wire.strict_json import Json, Texts, canonical, parse, texts
+from mcp_sod.wire.strict_json import Json, Path, Texts, canonical, parse, texts
 
 MAX_NAME: Final = 2048  # characters; a URI may be long
 _NAMED_BY: Final = {
@@ -29,6 +29,7 @@ _NAMED_BY: Final = {
 _AS_WRITTEN: Final = frozenset(
     {*_NAMED_BY, "initialize", "subscriptions/listen", "tasks/list", "tasks/result", "tools/list"}
 )
+_NAMING: Final = frozenset({"mcp-method", "mcp-name"})
 _NAMED_NOW: Final = frozenset({"tools/call", "prompts/get", "resources/read"})
 _READ_HERE: Final = frozenset({"name", "uri", "arguments", "_meta", "requestState", "taskId"})
 _FOLDED: Final = frozenset(key.casefold() for key in _READ_HERE)
@@ -36,7 +37,13 @@ _METHOD = re.compile(r"[A-Za-z0-9_$./-]{1,128}")
 # Inspected, but no part of what is approved.
 _OF_THE_CONNECTION: Final = frozenset({"host", "origin", "mcp-session-id", "last-event-id"})
 _TRACE_PARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
-_PLAIN_TOKEN = re.compile(r"[A-Za-z0-9_-]{1,64}")
+# What clients number their requests by; a text of another form is part of what is approved.
+_COUNTED = re.compile(r"(?:[A-Za-z]{1,12}[-_:]?)?\d{1,16}|[0-9a-fA-F]{8}(?:-?[0-9a-fA-F]{4}){3}-?[0-9a-fA-F]{12}")
+# Places of texts that no approval covers.
+UNCOVERED: Final[frozenset[Path]] = frozenset({
+    ("id",), ("params", "_meta", "progressToken"), ("params", "_meta", "traceparent"),
+    *(("header", name) for name in _OF_THE_CONNECTION),
+})  # fmt: skip
 
 type Kind = Literal["request", "notification", "response", "stream", "close"]
 
@@ -57,6 +64,7 @@ class Call:
     header_texts: tuple[tuple[str, str], ...] = field(default=())
     kind: Kind = "request"
     written: str | None = None  # the message as JSON text, where that is not the request's body
+    envelope: bool = False  # JSON-RPC's, whose id says nothing
 
     @property
     def is_request(self) -> bool:
@@ -80,20 +88,27 @@ class Call:
     def texts(self) -> Texts:
         """Return every decoded string and key that goes upstream, with its path in the message."""
         # A number as id is no text of anyone's: clients count, or draw at random.
-        found = texts({**self.message, "id": None} if isinstance(self.request_id, int) else self.message)
-        found.leaves.extend((("header", name), text) for name, text in self.header_texts)
-        found.keys.extend((("header", name), name) for name, _ in self.header_texts if name.startswith(PARAM))
+        counted = self.envelope and isinstance(self.request_id, int)
+        found = texts({**self.message, "id": None} if counted else self.message)
+        for name, text in self.header_texts:
+            found.leaves.append((("header", name), text))
+            if name.startswith(PARAM):
+                found.leaves.append((("header", name), name))
         return found
 
     def digest(self, upstream: str) -> str:
         """Return the hex SHA-256 that an approval is bound to: upstream, method and all that is said, to the digit.
 
-        Left out is only what a repeat of the same call changes by itself: the id, and in `_meta` a plain progress
+        Left out is only what a repeat of the same call changes by itself: a plain id, and in `_meta` a plain progress
         token and a well-formed W3C trace parent.
         """
-        said = {key: value for key, value in self.message.items() if key not in ("jsonrpc", "id", "method")}
+        said = dict(self.message)
         params = said.get("params")
-        if isinstance(params, dict) and isinstance(meta := params.get("_meta"), dict):
+        if self.envelope:
+            del said["jsonrpc"]
+            if _is_counted(said.get("id")):
+                del said["id"]
+        if self.envelope and isinstance(params, dict) and isinstance(meta := params.get("_meta"), dict):
             kept = {key: value for key, value in meta.items() if not _per_request(key, value)}
             said["params"] = {**params, "_meta": kept}
         headers: list[Json] = [[name, text] for name, text in self.header_texts if name not in _OF_THE_CONNECTION]
@@ -103,7 +118,7 @@ class Call:
 
 def _per_request(key: str, value: Json) -> bool:
     if key == "progressToken":
-        return _is_id(value) and (isinstance(value, int) or _PLAIN_TOKEN.fullmatch(str(value)) is not None)
+        return _is_counted(value)
     return key == "traceparent" and isinstance(value, str) and _TRACE_PARENT.fullmatch(value) is not None
 
 
@@ -147,15 +162,17 @@ def _asked(headers: Mapping[str, str], message: dict[str, Json]) -> Call:
     params_agree(said, params.get("arguments", {}))
     request_id = message.get("id")
     assert request_id is None or isinstance(request_id, int | str)
+    if request_id is None and not method.startswith("notifications/"):
+        raise Malformed("A request has an id; only notifications have none.")
     kind: Kind = "notification" if request_id is None else "request"
-    return Call(message, method, request_id, name, version, said, kind)
+    return Call(message, method, request_id, name, version, said, kind, envelope=True)
 
 
 def read_bodyless(headers: Mapping[str, str], verb: str, body: bytes) -> Call:
     """Return the call that a GET (a stream of what the server has to say) or a DELETE (the session's end) is."""
     if body:
         raise Malformed(f"A {verb} has no body.")
-    if "mcp-method" in headers or "mcp-name" in headers:
+    if any(name in _NAMING or name.startswith(PARAM) for name in headers):
         raise Mismatch(f"A {verb} carries no message that a header could name.")
     kind: Kind = "stream" if verb == "GET" else "close"
     return Call({}, verb, None, None, headers.get("mcp-protocol-version"), header_texts(headers), kind)
@@ -167,12 +184,16 @@ def _response(headers: Mapping[str, str], message: dict[str, Json]) -> Call:
     outcome = message.get("result", message.get("error"))
     if not (answers and _is_id(message["id"]) and isinstance(outcome, dict)):
         raise Malformed("The body is not a JSON-RPC request, notification or response.")
-    if "mcp-method" in headers or "mcp-name" in headers:
-        raise Mismatch("The headers name a method, and the body is a response.")
+    if any(name in _NAMING or name.startswith(PARAM) for name in headers):
+        raise Mismatch("The headers name a method or an argument, and the body is a response.")
     request_id = message["id"]
     assert isinstance(request_id, int | str)
     version = headers.get("mcp-protocol-version")
-    return Call(message, "response", request_id, None, version, header_texts(headers), "response")
+    return Call(message, "response", request_id, None, version, header_texts(headers), "response", envelope=True)
+
+
+def _is_counted(value: Json) -> bool:
+    return _is_id(value) and (isinstance(value, int) or _COUNTED.fullmatch(str(value)) is not None)
 
 
 def _is_id(value: Json) -> bool:

@@ -20,6 +20,7 @@ TASKS: Final[frozenset[Path]] = frozenset({
     ("result", "taskId"), ("result", "task", "taskId"), ("params", "taskId"),
     ("result", "_meta", RELATED_TASK, "taskId"), ("params", "_meta", RELATED_TASK, "taskId"),
 })  # fmt: skip
+MOST_NAME: Final = 256  # characters of a method or id that a server makes up
 WATCHED: Final[Path] = ("params", "notifications", "taskIds")  # of `subscriptions/listen` and its acknowledgement
 
 
@@ -57,11 +58,13 @@ def check_reply(message: Json, call: Call, talk: Conversation, *, streamed: bool
     if not (streamed and "method" in keys and keys <= {"jsonrpc", "id", "method", "params"}):
         raise Withheld("The upstream's reply is not a JSON-RPC answer.")
     method = message["method"]
-    if not isinstance(method, str):
-        raise Withheld("The upstream's reply names a method that is no text.")
+    if not isinstance(method, str) or len(method) > MOST_NAME:
+        raise Withheld("The upstream's reply names a method that is no short text.")
     if "id" in keys:
         request_id = message["id"]
-        if call.stateless or isinstance(request_id, bool) or not isinstance(request_id, int | str):
+        if isinstance(request_id, bool) or not isinstance(request_id, int | str) or len(str(request_id)) > MOST_NAME:
+            raise Withheld("The upstream asked the client something under an id that is not plain.")
+        if call.stateless:
             raise Withheld("The upstream asked the client something that it cannot answer.")
         talk.demand(request_id, method)
     return message

@@ -8,6 +8,8 @@ from mcp_sod.errors import Withheld
 
 _LINE_END = re.compile(rb"\r\n|\n|\r")
 _EVENT_ID = re.compile(r"[\x21-\x7e]{1,512}")
+# What some clients take for the end of a line; inside JSON the escape means the same.
+_LINES = {ord(char): f"\\u{ord(char):04x}" for char in "\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029"}
 _KIND = re.compile(r"[a-z][a-z_.]{0,63}")
 
 
@@ -28,7 +30,7 @@ class Event:
         if self.retry is not None:
             lines.append(f"retry: {self.retry}")
         if self.data is not None:
-            lines += [f"data: {line}" for line in self.data.split("\n")]
+            lines += [f"data: {line}" for line in self.data.translate(_LINES).split("\n")]
         return ("\n".join(lines) + "\n\n").encode()
 
 

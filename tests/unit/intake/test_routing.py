@@ -17,7 +17,7 @@ UPSTREAMS = {
     "tools": {"url": "http://tools.example:9000/mcp", "speaks": "mcp"},
     "old": {"url": "http://old.example/v1/sse", "speaks": "mcp-sse"},
     "shop": {"url": "https://shop.example/api/", "speaks": "http"},
-    "orders": {"url": "https://shop.example/api/orders/", "speaks": "http"},
+    "orders": {"url": "https://orders.example/", "speaks": "http"},
     "one": {"url": "https://shop.example/one", "speaks": "http"},
     "chat": {"url": "https://api.model.example/v1", "speaks": "openai"},
     "claude": {"url": "https://claude.example/v1/", "speaks": "anthropic"},
@@ -47,7 +47,7 @@ def request(url: str, **changed: Any) -> Request:
         ("https://shop.example:443/api/", "shop", "", False),
         ("https://shop.example:443/api/items/1?all=yes", "shop", "", False),
         ("https://shop.example:443/api/a%20b/~c", "shop", "", False),
-        ("https://shop.example:443/api/orders/7", "orders", "", False),
+        ("https://orders.example:443/7/", "orders", "", False),
         ("https://shop.example:443/one?x=1", "one", "", False),
         ("https://api.model.example:443/v1/chat/completions", "chat", "chat/completions", False),
         ("https://api.model.example:443/v1/responses", "chat", "responses", False),
@@ -71,7 +71,12 @@ def test_a_listed_upstream_is_found(policy: Policy, url: str, name: str, endpoin
         "https://shop.example:443/api/..%2fadmin", "https://shop.example:443/api/%2fadmin",
         "https://shop.example:443/api/a%5c..%5cadmin", "https://shop.example:443/api/a\\..\\admin",
         "https://shop.example:443/api/%252e%252e/admin", "https://shop.example:443/api/%00", "https://shop.example:443/api/a;b",
-        "https://shop.example:443/api/#/admin", "https://shop.example:443/api/./x", "https://shop.example:443/one/",
+        "https://shop.example:443/api//x", "https://shop.example:443/api/a//x", "https://shop.example:443/api/x/%20",
+        "https://shop.example:443/api/a%20/x", "https://shop.example:443/api/..%20/x", "https://shop.example:443/api/%ff",
+        "https://shop.example:443/api/%c0%ae%c0%ae/x", "https://shop.example:443/api/%EF%BC%8E%EF%BC%8E/x",
+        "https://shop.example:443/api/%0d%0a", "https://shop.example:443/api/pay.", "https://shop.example:443/api/.git",
+        "https://shop.example:443/api/a%3Bb", "https://shop.example:443/api/#/admin",
+        "https://shop.example:443/api/./x", "https://shop.example:443/one/",
         "http://shop.example:443/api/x", "https://api.model.example:443/v1/files",
         "https://api.model.example:443/v1/chat/completions/", "https://api.model.example:443/v1/chat/completions?x=1",
         "https://api.model.example:443/v1", "https://claude.example:443/v1//messages",
@@ -93,13 +98,36 @@ def test_a_path_is_no_way_round_the_host(policy: Policy) -> None:
 
 def test_addresses_are_those_of_upstreams(policy: Policy, tmp_path: Path) -> None:
     """Host and port of every upstream, and nothing else; with none, none."""
-    hosts = {"tools.example", "old.example", "shop.example", "api.model.example", "claude.example"}
+    hosts = {"tools.example", "old.example", "shop.example", "orders.example", "api.model.example", "claude.example"}
     assert {host for host, _ in addresses(policy)} == hosts
     assert addresses(policy_of(tmp_path, upstreams={})) == frozenset()
 
 
-def test_endpoints_cannot_be_mistaken(tmp_path: Path) -> None:
-    """Two servers that give out endpoints at one address could not be told apart."""
-    two = {name: {"url": f"http://old.example/{name}", "speaks": "mcp-sse"} for name in ("a", "b")}
-    with pytest.raises(PolicyError, match="gives out endpoints"):
-        policy_of(tmp_path, upstreams=two)
+@pytest.mark.parametrize(
+    ("one", "other", "why"),
+    [
+        (("/a", "mcp-sse"), ("/b", "mcp-sse"), "gives out endpoints"),
+        (("/a", "mcp-sse"), ("/b", "mcp"), "gives out endpoints"),
+        (("/mcp", "mcp"), ("/", "http"), "below the other"),
+        (("/api/", "http"), ("/api/orders/", "http"), "below the other"),
+        (("/api/", "http"), ("/api", "mcp"), "below the other"),
+        (("/v1", "openai"), ("/v1/x", "mcp"), "below the other"),
+        (("/x?t=1", "mcp"), ("/x", "http"), "below the other"),
+        (("/x", "mcp"), ("/x", "http"), "has this address"),
+        (("/mcp", "mcp"), ("/mcp2", "mcp"), None),
+        (("/mcp?t=1", "mcp"), ("/mcp?t=2", "mcp"), None),
+        (("/api/", "http"), ("/apis/", "http"), None),
+        (("/v1", "openai"), ("/v2", "anthropic"), None),
+    ],
+)
+def test_upstreams_cannot_be_mistaken(
+    one: tuple[str, str], other: tuple[str, str], why: str | None, tmp_path: Path
+) -> None:
+    """A call for one upstream never passes as one for another by another spelling of its address."""
+    for pair in ((one, other), (other, one)):
+        shapes = {f"u{at}": {"url": f"http://h.example{path}", "speaks": kind} for at, (path, kind) in enumerate(pair)}
+        if why is None:
+            policy_of(tmp_path, upstreams=shapes)
+        else:
+            with pytest.raises(PolicyError, match=why):
+                policy_of(tmp_path, upstreams=shapes)

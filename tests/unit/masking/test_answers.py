@@ -128,6 +128,7 @@ def test_an_endpoint_becomes_its_owners(policy: Policy, given: str) -> None:
 @pytest.mark.parametrize(
     "given",
     ["https://old.example/messages", "http://elsewhere.example/messages", "//elsewhere.example/x", "http://old.example:81/x",
+     "https://old.example:80/x",
      "/messages?key=AKIAABCDEFGHIJKLMNOP", "/a b", "/\u00e9", "http://[::1/x", "javascript:alert(1)"],
 )  # fmt: skip
 def test_an_endpoint_elsewhere_is_withheld(policy: Policy, given: str) -> None:

@@ -1,6 +1,7 @@
 """Server-sent events."""
 
 import itertools
+import json
 import re
 
 import pytest
@@ -160,8 +161,18 @@ def test_what_came_before_a_refusal_is_given() -> None:
     assert read([b"data: a\n\ndata: b\n\nevent: X Y\n\ndata: c\n\n"]) == ([Event("a"), Event("b")], True)
 
 
+ODD = "\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029"
+
+
+def test_what_other_readers_take_for_line_ends_is_escaped() -> None:
+    """A client that splits at them would read a field of the server's making; inside JSON the escape means the same."""
+    written = Event(json.dumps({"a": ODD}, ensure_ascii=False), kind="message").encode().decode()
+    assert written.splitlines() == written.split("\n")[:-1]
+    assert json.loads(written.split("\n")[1].removeprefix("data: ")) == {"a": ODD}
+
+
 @given(
-    st.none() | st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r"), min_size=1),
+    st.none() | st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r" + ODD), min_size=1),
     st.none() | st.from_regex(r"[!-~]{0,20}", fullmatch=True),
     st.none() | st.from_regex(r"[0-9]{1,9}", fullmatch=True),
 )
