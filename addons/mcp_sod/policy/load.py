@@ -162,7 +162,7 @@ def _same_place(document: Document) -> Iterator[_Fault]:
                 continue
             if route(upstream.url) == route(there.url):
                 yield here, (f"{other!r} has this address already.", "Keep one of the two.")
-            elif "mcp-sse" in (upstream.speaks, there.speaks):
+            elif "mcp-sse" in (upstream.speaks, there.speaks) and "mcp" not in (upstream.speaks, there.speaks):
                 sentence = f"{other!r} is at this host and port, where an mcp-sse server gives out endpoints."
                 yield here, (sentence, "Give the mcp-sse server a host or port of its own.")
             elif _covers(upstream, there) or _covers(there, upstream):

@@ -107,7 +107,8 @@ def test_addresses_are_those_of_upstreams(policy: Policy, tmp_path: Path) -> Non
     ("one", "other", "why"),
     [
         (("/a", "mcp-sse"), ("/b", "mcp-sse"), "gives out endpoints"),
-        (("/a", "mcp-sse"), ("/b", "mcp"), "gives out endpoints"),
+        (("/a", "mcp-sse"), ("/b", "http"), "gives out endpoints"),
+        (("/a", "mcp-sse"), ("/b", "mcp"), None),
         (("/mcp", "mcp"), ("/", "http"), "below the other"),
         (("/api/", "http"), ("/api/orders/", "http"), "below the other"),
         (("/api/", "http"), ("/api", "mcp"), "below the other"),

@@ -20,7 +20,10 @@ from tests.unit.making import call_of, exchange_of, policy_of, principal_of, sta
 
 SECRET = "AKIAABCDEFGHIJKLMNOP"  # noqa: S105 (made up)
 SECTIONS: Mapping[str, Any] = {
-    "upstreams": {"tools": {"url": "http://old.example/v1/sse", "speaks": "mcp-sse"}},
+    "upstreams": {
+        "tools": {"url": "http://old.example/v1/sse", "speaks": "mcp-sse"},
+        "modern": {"url": "http://old.example/mcp", "speaks": "mcp"},
+    },
     "masking": [{"id": "secret", "regex": "AKIA[A-Z]{16}"}],
 }
 
@@ -128,7 +131,7 @@ def test_an_endpoint_becomes_its_owners(policy: Policy, given: str) -> None:
 @pytest.mark.parametrize(
     "given",
     ["https://old.example/messages", "http://elsewhere.example/messages", "//elsewhere.example/x", "http://old.example:81/x",
-     "https://old.example:80/x",
+     "https://old.example:80/x", "/mcp", "/mcp/", "/mcp?x=1", "/v1/sse",
      "/messages?key=AKIAABCDEFGHIJKLMNOP", "/a b", "/\u00e9", "http://[::1/x", "javascript:alert(1)"],
 )  # fmt: skip
 def test_an_endpoint_elsewhere_is_withheld(policy: Policy, given: str) -> None:
