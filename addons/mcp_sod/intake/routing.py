@@ -47,18 +47,21 @@ def find(request: Request, policy: Policy) -> Route:
 
 def _unlisted(url: str, policy: Policy) -> Unlisted:
     """Return the refusal: whoever is at the right host is told that the path is wrong; the record has host and port."""
-    host, port = address(url)
-    if (host, port) not in addresses(policy):
-        where = f"It asked for {host}:{port}."
-        return Unlisted(
-            "This is not an upstream of this gateway.", hint="See upstreams: in the policy.", operator=where
-        )
-    there = [name for name, upstream in policy.document.upstreams.items() if address(upstream.url) == (host, port)]
+    known = policy.document.upstreams.items()
+    asked = next((place for place in addresses(policy) if url.startswith(_origins(place))), None)
+    if asked is None:
+        return Unlisted("This is not an upstream of this gateway.", hint="See upstreams: in the policy.")
+    there = ", ".join(name for name, upstream in known if address(upstream.url) == asked)
     return Unlisted(
         "This gateway knows the host, but not this path: it differs from the upstream's URL, to the last slash.",
         hint="Of a model API only its endpoints are read here.",
-        operator=f"Known at {host}:{port}: {', '.join(there)}.",
+        operator=f"At this host and port: {there}.",
     )
+
+
+def _origins(place: tuple[str, int]) -> tuple[str, str]:
+    host, port = place
+    return f"http://{host}:{port}/", f"https://{host}:{port}/"
 
 
 @functools.lru_cache(maxsize=4)
