@@ -15,6 +15,7 @@ from mcp_sod.wire.models import Dialect
 from mcp_sod.wire.strict_json import MAX_DEPTH, Json
 
 _DONE: Final = "[DONE]"
+_LARGEST: Final = 10**6  # of a vector's numbers; digits before the point are no fraction's
 
 
 class ModelStream:
@@ -64,14 +65,16 @@ class ModelStream:
         return masked_event(event, self._masks, self.counts)
 
 
-def masked_whole(dialect: Dialect, text: str, value: Json, masks: Masks, counts: Counter[str] | None = None) -> str:
+def masked_whole(  # noqa: PLR0913, PLR0917 (what a reply is, and what is done to it)
+    dialect: Dialect, endpoint: str, text: str, value: Json, masks: Masks, counts: Counter[str] | None = None
+) -> str:
     """Return the masked text of a reply that is not streamed, given with its value; raises Withheld."""
     if not masks:
         return text
     if not isinstance(value, dict):
         raise Withheld("The upstream's reply is not a JSON object.")
     mine = {key: _copied(item) for key, item in value.items()}
-    if dialect == "openai":
+    if (dialect, endpoint) == ("openai", "embeddings"):
         _without_vectors(mine)
     return masked_event(Event(text, mine), masks, Counter() if counts is None else counts)
 
@@ -92,5 +95,9 @@ def _without_vectors(value: dict[str, Json]) -> None:
     for item in data if isinstance(data, list) else []:
         if isinstance(item, dict) and item.get("object") == "embedding":
             vector = item.get("embedding")
-            if isinstance(vector, list) and all(isinstance(number, int | Decimal) for number in vector):
+            if isinstance(vector, list) and all(map(_of_vector, vector)):
                 item["embedding"] = []
+
+
+def _of_vector(number: Json) -> bool:
+    return isinstance(number, int | Decimal) and -_LARGEST < number < _LARGEST

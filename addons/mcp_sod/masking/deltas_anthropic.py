@@ -5,7 +5,7 @@ from typing import Final
 
 from mcp_sod.errors import Withheld
 from mcp_sod.masking.model_events import Event, Sent, made_event
-from mcp_sod.masking.pieces import Key, Parts
+from mcp_sod.masking.pieces import MOST, Key, Parts
 from mcp_sod.wire.strict_json import Json, texts
 
 _MEMBER: Final = {  # where each kind of delta has its text
@@ -36,13 +36,15 @@ class Blocks:
         if not isinstance(name, str) or kind not in (None, "message", name):
             raise Withheld("The reply has an event of a type that this API does not use.")
         before: list[Sent] = []
+        if any(map(_has_content, event.value.items())):
+            raise Withheld("The reply has a beginning that was not sent as a block.")
         if name == "content_block_start":
             self._start(event)
         elif name == "content_block_delta":
             self._delta(event)
         elif name == "content_block_stop":
             index = _index(event)
-            before = self._rest(lambda key: key[0] == index)
+            before = self._rest(index)
             self._open.discard(index)
         elif name in _LAST:
             before = self.done()
@@ -53,14 +55,20 @@ class Blocks:
     def done(self) -> list[Sent]:
         """Return what is still to be delivered of all blocks."""
         self._open.clear()
-        return self._rest(lambda _key: True)
+        return self._rest()
 
     def _start(self, event: Event) -> None:
         index, block = _index(event), event.value.get("content_block")
         if index in self._begun or not isinstance(block, dict):
             raise Withheld("A block of the reply begins twice, or is no object.")
+        if len(self._begun) >= MOST:
+            raise Withheld("There are too many blocks in the reply.")
+        if isinstance(block.get("input"), str) and block["input"]:
+            raise Withheld("The reply has a beginning that was not sent as a delta.")
         self._begun.add(index)
         self._open.add(index)
+        if isinstance(signature := block.get("signature"), str):
+            self._parts.opaque((index, "signature"), signature)
         for member in _BEGUN & block.keys():
             if isinstance(block[member], str):
                 path = ("content_block", member)
@@ -92,8 +100,8 @@ class Blocks:
             case _:
                 return self._parts.text(key, piece)
 
-    def _rest(self, wanted: Callable[[Key], bool]) -> list[Sent]:
-        return [self._extra(key, text) for key, text in self._parts.ended(wanted)]
+    def _rest(self, *index: int) -> list[Sent]:
+        return [self._extra(key, text) for key, text in self._parts.ended(first=index)]
 
     def _extra(self, key: Key, text: str) -> Sent:
         """Return an event that shows the rest of one text."""
@@ -101,6 +109,14 @@ class Blocks:
         delta: dict[str, Json] = {"type": _KINDS[str(member)], str(member): ""}
         value: dict[str, Json] = {"type": "content_block_delta", "index": index, "delta": delta}
         return "content_block_delta", self._deliver(made_event(value, ("delta", str(member)), text))
+
+
+def _has_content(member: tuple[str, Json]) -> bool:
+    """Say whether it is a message with content, which clients that keep it would join the deltas to."""
+    name, value = member
+    if name.casefold() != "message" or not isinstance(value, dict):
+        return False
+    return any(inner for key, inner in value.items() if key.casefold() == "content")
 
 
 def _index(event: Event) -> int:

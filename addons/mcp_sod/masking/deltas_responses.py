@@ -5,7 +5,7 @@ from typing import Final
 
 from mcp_sod.errors import Withheld
 from mcp_sod.masking.model_events import Event, Sent, made_event
-from mcp_sod.masking.pieces import Key, Parts
+from mcp_sod.masking.pieces import MOST, Key, Parts
 from mcp_sod.wire.strict_json import Json
 
 _TEXTS: Final = frozenset({
@@ -20,6 +20,7 @@ _GROW: Final = frozenset({"text", "refusal", "arguments", "input", "code", "comm
 _LAST: Final = frozenset({
     "response.completed", "response.incomplete", "response.failed", "response.cancelled", "error",
 })  # fmt: skip
+_LONGEST: Final = 512  # characters of an id that our own events repeat
 
 
 class Items:
@@ -30,7 +31,8 @@ class Items:
         self._parts = parts
         self._deliver = deliver
         self._like: dict[Key, tuple[str | None, dict[str, Json]]] = {}  # the last delta of each text, without its text
-        self._given: set[tuple[Json, ...]] = set()  # places that had text before any delta
+        self._given: set[tuple[Json, ...]] = set()  # items and places that had text before any delta
+        self._over = False
         self._next = 0  # the number of the next event
         self._more = 0  # events of our own
 
@@ -41,6 +43,10 @@ class Items:
             raise Withheld("The reply has an event of a type that this API does not use.")
         stem, _, last = name.rpartition(".")
         before: list[Sent] = []
+        if name not in _LAST and any(map(_has_output, event.value.items())):
+            raise Withheld("The reply has a beginning that was not sent as a delta.")
+        if self._over and last in ("delta", "added"):
+            raise Withheld("The reply goes on after its end.")
         if last == "delta":
             self._delta(kind, event, stem)
         elif isinstance(event.value.get("delta"), str):
@@ -50,6 +56,7 @@ class Items:
         elif last == "done" or name in _LAST:
             known = stem in _TEXTS or stem in _ARGUMENTS or stem == _OUTPUT
             before = self._rest(event, stem if known else None, everything=name in _LAST)
+            self._over = self._over or name in _LAST
         self._number(event)
         return [*before, (kind, self._deliver(event))]
 
@@ -67,14 +74,16 @@ class Items:
             if not known or not isinstance(piece, str):
                 raise Withheld("The reply has a delta that is not known here.")
             places = _places(event.value)
-            if piece and any(places[: len(given)] == given for given in self._given):
+            if piece and (places in self._given or places[:1] in self._given):
                 raise Withheld("A text of the reply has a beginning that was not sent as a delta.")
-            key: Key = (stem, member, *places)
+            key: Key = (places[0], stem, member, *places[1:])
             path = ("delta", member) if member else ("delta",)
             taken = event.take(path)
             event.show(path, self._parts.json(key, taken) if stem in _ARGUMENTS else self._parts.text(key, taken))
+            if not piece:
+                continue
             like: dict[str, Json] = {name: event.value[name] for name in ("type", *_PLACES) if name in event.value}
-            like |= {"item_id": item} if isinstance(item := event.value.get("item_id"), str) else {}
+            like |= {"item_id": _item_id(event)} if isinstance(event.value.get("item_id"), str) else {}
             like |= {"logprobs": []} if "logprobs" in event.value else {}
             self._like[key] = kind, like | {"delta": {member: ""} if member else ""}
 
@@ -91,23 +100,27 @@ class Items:
                 if any(isinstance(text := value.get(key), str) and text for key in _GROW):
                     places = _places(event.value)
                     self._given.add(places[:1] if "item" in event.value else places)
+        if len(self._given) > MOST:
+            raise Withheld("There are too many items in the reply.")
 
     def _rest(self, event: Event | None, stem: str | None, *, everything: bool) -> list[Sent]:
-        named = {} if everything or event is None else event.value
-        there = {at: named[name] for at, name in enumerate(_PLACES, start=2) if name in named}
+        if everything or event is None or (stem is None and event.value.get("output_index") is None):
+            return [self._extra(event, key, text) for key, text in self._parts.ended()]
+        first, *others = _places(event.value)
+        there = [(at, place) for at, place in enumerate(others, start=3) if place is not None]
 
         def wanted(key: Key) -> bool:
-            return (stem is None or key[0] == stem) and all(key[at] == place for at, place in there.items())
+            return (stem is None or key[1] == stem) and all(key[at] == place for at, place in there)
 
-        return [self._extra(event, key, text) for key, text in self._parts.ended(wanted)]
+        return [self._extra(event, key, text) for key, text in self._parts.ended(wanted, first=(first,))]
 
     def _extra(self, event: Event | None, key: Key, text: str) -> Sent:
-        kind, like = self._like[key]
+        kind, like = self._like.pop(key)
         number = event.value.get("sequence_number") if event is not None else None
         like["sequence_number"] = number + self._more if isinstance(number, int) else self._next
         self._more += 1
         self._next += 1
-        path = ("delta", key[1]) if key[1] else ("delta",)
+        path = ("delta", key[2]) if key[2] else ("delta",)
         return kind, self._deliver(made_event(like, path, text))
 
     def _number(self, event: Event) -> None:
@@ -117,6 +130,23 @@ class Items:
             self._next = number + self._more + 1
             if self._more:
                 event.changes["sequence_number",] = str(number + self._more)
+
+
+def _has_output(member: tuple[str, Json]) -> bool:
+    """Say whether it is a response with output, which clients that keep it would join the deltas to."""
+    name, value = member
+    return name.casefold() == "response" and isinstance(value, dict) and _any_in(value, "output")
+
+
+def _any_in(value: dict[str, Json], name: str) -> bool:
+    return any(inner for key, inner in value.items() if key.casefold() == name)
+
+
+def _item_id(event: Event) -> Json:
+    item = event.value["item_id"]
+    if isinstance(item, str) and len(item) > _LONGEST:
+        raise Withheld("An item of the reply has an id that is too long.")
+    return item
 
 
 def _places(value: dict[str, Json]) -> tuple[int | str | None, ...]:

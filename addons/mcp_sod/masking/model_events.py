@@ -7,6 +7,7 @@ from typing import Final
 from mcp_sod.errors import Malformed, Withheld
 from mcp_sod.masking.masks import Masks
 from mcp_sod.masking.message import MaskedMessage
+from mcp_sod.masking.tail import SLOW
 from mcp_sod.wire.splice import splice
 from mcp_sod.wire.strict_json import Json, Path, dumps, parse_text, texts
 
@@ -19,6 +20,7 @@ _OPAQUE: Final = frozenset({
 })  # fmt: skip
 _BINARY: Final = frozenset({"b64_json", "partial_image_b64"})
 _BINARY_IN: Final = {"result": "image_generation_call", "delta": "response.audio.delta"}
+MOST_SLOW: Final = 64 * 1024  # characters of one event that are read one by one, on the event loop
 _FREE: Final = "input"  # a tool's arguments, which may use any name
 
 
@@ -33,9 +35,10 @@ class Event:
     value: dict[str, Json]
     shown: dict[Path, str] = field(default_factory=dict)
     changes: dict[Path, str] = field(default_factory=dict)
+    slow: int = 0
 
     def take(self, path: Path) -> str:
-        """Take a text out; it has to be given back by `show`."""
+        """Take a text out; it has to be given back by `show`. Raises Withheld for more than can be read in time."""
         *above, last = path
         holder: Json = self.value
         for part in above:
@@ -43,6 +46,9 @@ class Event:
         piece: str = holder[last]  # type: ignore[index,assignment]
         holder[last] = ""  # type: ignore[index]
         self.shown[path] = ""
+        self.slow += len(SLOW.findall(piece))
+        if self.slow > MOST_SLOW:
+            raise Withheld("An event of the reply has too much text that is slow to read.")
         return piece
 
     def show(self, path: Path, text: str) -> None:

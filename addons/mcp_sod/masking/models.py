@@ -14,7 +14,7 @@ from mcp_sod.wire.models import Dialect, Told, stream_error
 from mcp_sod.wire.sse import Event
 from mcp_sod.wire.strict_json import Json
 
-MOST_HELD = 256 * 1024  # characters of one reply's texts: what is held is looked through on the event loop
+MOST_HELD = 64 * 1024  # characters of one reply's texts: what is held is looked through on the event loop
 
 
 class ModelReply(Reply):
@@ -32,8 +32,9 @@ class ModelReply(Reply):
 
     def event(self, event: Event) -> bytes:
         """Return the bytes of the masked events that this one leads to; raises Withheld."""
+        self._plain_id(event)
         if not event.data:
-            return self._delivered(Event(event.data, retry=event.retry, kind=event.kind).encode())
+            return self.delivered(Event(event.data, retry=event.retry).encode())
         if self._stream is None:
             self._stream = self._begun(self._reader)
             self._kept_stream = self._stream if self._reader == self._record else self._begun(self._record)
@@ -60,13 +61,13 @@ class ModelReply(Reply):
         return super().facts() | {"masked": dict(self._counts + streamed)}
 
     def _message(self, text: str, value: Json, *, streamed: bool) -> str:  # noqa: ARG002 (whole)
-        delivered = masked_whole(self._dialect, text, value, self._reader, self._counts)
+        delivered = masked_whole(self._dialect, self._endpoint, text, value, self._reader, self._counts)
         self._keep(delivered if self._record == self._reader else self._whole_for_record(text, value))
         return delivered
 
     def _whole_for_record(self, text: str, value: Json) -> str:
         try:
-            return masked_whole(self._dialect, text, value, self._record)
+            return masked_whole(self._dialect, self._endpoint, text, value, self._record)
         except SodError as error:
             return f"[not kept: {error.sentence}]"
 
@@ -86,4 +87,4 @@ class ModelReply(Reply):
             self._keep("".join(f"{data}\n" for _, data in sent))
 
     def _written(self, sent: list[Sent]) -> bytes:
-        return self._delivered(b"".join(Event(data, kind=kind).encode() for kind, data in sent))
+        return self.delivered(b"".join(Event(data, kind=kind).encode() for kind, data in sent))

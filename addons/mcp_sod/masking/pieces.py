@@ -14,7 +14,10 @@ from mcp_sod.wire.strict_json import dumps, parse_text
 
 type Key = tuple[str | int | None, ...]  # what tells the texts of one reply apart
 
-MOST: Final = 4096  # texts of one reply, and characters of one that is left as it is
+WHOLE: Final = 16  # times as much may be held of arguments as of text
+MOST: Final = 4096  # texts of one reply; and characters of a name that comes over and over, looked at together
+TOGETHER: Final = 256  # texts that may go on at once in one choice, item or block: each end looks through them
+REPEATED: Final = 512  # characters of a name or an id that may come again
 _JSON_BEGINS = re.compile(r'[ \t\r\n]*(?:(?P<begun>\{[ \t\r\n]*["}]|\[[ \t\r\n]*[\[{"\]0-9-])|[\[{]?[ \t\r\n]*\Z)')
 
 
@@ -100,27 +103,25 @@ class Prose:
 
 
 class Opaque:
-    """Text that a client needs as it is, or puts together in ways of its own: a find in it withholds the reply."""
+    """Text that a client needs as it is, in one piece; but some servers send a call's id and name with each piece."""
 
-    held = 0
-
-    def __init__(self, masks: Masks) -> None:
-        """Begin with nothing."""
+    def __init__(self, masks: Masks, text: str) -> None:
+        """Begin with the text; raises Withheld where it holds something sensitive."""
         self._masks = masks
-        self._text = ""
+        self._text = text if len(text) <= REPEATED else None
+        self._times = 0
+        self.again(text)
 
-    def feed(self, piece: str) -> str:
-        """Return the piece; raises Withheld where what came so far holds something sensitive."""
-        self._text += piece
-        if len(self._text) > len(piece) and len(self._text) > MOST:
-            raise Withheld("A name or signature in the reply is sent in too many pieces.")
-        if self._masks.redacted(self._text) != self._text:
+    def again(self, piece: str) -> None:
+        """Raise Withheld for another piece, and where all that came would make something sensitive: clients join it."""
+        if self._times and piece != self._text:
+            raise Withheld("A name, id or signature in the reply is sent in pieces.")
+        self._times += 1
+        joined = piece * self._times
+        if self._times > 1 and len(joined) > MOST:
+            return  # what repeats itself and held nothing so far
+        if self._masks.redacted(joined) != joined:
             raise Withheld("The reply holds something sensitive in a place that cannot be masked.")
-        return piece
-
-    def end(self) -> str:
-        """Return nothing: all of it was shown."""
-        return ""
 
 
 class Parts:
@@ -131,9 +132,11 @@ class Parts:
         self._masks = masks
         self._limit = limit
         self._counts = counts
-        self._open: dict[Key, Part] = {}
+        self._open: dict[int | str | None, dict[Key, Part]] = {}  # by the first of their keys
+        self._opaque: dict[Key, Opaque] = {}
+        self._begun = 0
         self._ended: set[Key] = set()
-        self._held = 0
+        self._held = self._whole = 0
 
     def text(self, key: Key, piece: str) -> str:
         """Return what may be shown of a piece of text."""
@@ -144,37 +147,53 @@ class Parts:
         return self._feed(key, piece, lambda: Whole(self._masks, self._counts))
 
     def opaque(self, key: Key, piece: str) -> str:
-        """Return the piece as it is."""
-        return self._feed(key, piece, lambda: Opaque(self._masks))
+        """Return a text as it is; raises Withheld for a second piece of it, unless it is the same."""
+        if piece and (said := self._opaque.get(key)) is not None:
+            said.again(piece)
+        elif piece:
+            if len(self._opaque) >= MOST:
+                raise Withheld("There are too many names in the reply.")
+            self._opaque[key] = Opaque(self._masks, piece)
+        return piece
 
-    def close(self, key: Key) -> None:
-        """Take no more of this text."""
-        self._ended.add(key)
+    def ended(self, wanted: Callable[[Key], bool] | None = None, *, first: Key = ()) -> list[tuple[Key, str]]:
+        """End the texts whose keys are wanted, of those that begin with `first` (one or none), if it is given.
 
-    def ended(self, wanted: Callable[[Key], bool]) -> list[tuple[Key, str]]:
-        """End the texts whose keys are wanted, and return those with a rest to be shown."""
-        keys = [key for key in self._open if wanted(key)]
+        Returns those with a rest to be shown.
+        """
         rests = []
-        for key in keys:
-            part = self._open.pop(key)
-            self._held -= part.held
-            self._ended.add(key)
-            if rest := part.end():
-                rests.append((key, rest))
+        for group in first or tuple(self._open):
+            texts = self._open.get(group, {})
+            for key in [key for key in texts if wanted is None or wanted(key)]:
+                part = texts.pop(key)
+                self._take(part, -part.held)
+                self._ended.add(key)
+                if rest := part.end():
+                    rests.append((key, rest))
+            if not texts:
+                self._open.pop(group, None)
         return rests
 
+    def _take(self, part: Part, more: int) -> None:
+        if isinstance(part, Whole):  # it is looked through once, at its end
+            self._whole += more
+        else:
+            self._held += more
+
     def _feed(self, key: Key, piece: str, new: Callable[[], Part]) -> str:
-        part = self._open.get(key)
+        together = self._open.get(key[0], {})
+        part = together.get(key)
         if part is None:
             if not piece:
                 return ""
-            if key in self._ended or len(self._open) + len(self._ended) >= MOST:
+            if key in self._ended or self._begun >= MOST or len(together) >= TOGETHER:
                 raise Withheld("A text of the reply goes on after its end, or there are too many of them.")
-            part = self._open[key] = new()
+            self._begun += 1
+            part = self._open.setdefault(key[0], together)[key] = new()
         before = part.held
         shown = part.feed(piece)
-        self._held += part.held - before
-        if self._held > self._limit:
+        self._take(part, part.held - before)
+        if self._held > self._limit or self._whole > WHOLE * self._limit:
             raise Withheld(f"More than {self._limit} characters of a streamed reply would have to be held back.")
         return shown
 

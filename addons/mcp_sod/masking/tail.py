@@ -1,5 +1,6 @@
 """Masks one text that comes in pieces: each part is shown as soon as nothing sensitive can begin in it any more."""
 
+import re
 from bisect import bisect_right
 from collections import Counter
 from typing import Any
@@ -13,8 +14,12 @@ from mcp_sod.policy.patterns import Detector
 
 LEFT = 256  # characters kept of what was shown: for look-behind, and for escapes within escapes (216 are one letter)
 LOOKS = 8  # escapes in a row that are looked through for where the text can be read
+FEWER = 3  # of these where much is held
 SLICE = 16_384  # characters of a piece that are looked at together: the forms of a text take many times its memory
-OFTEN = 1024  # characters held from which on they must grow by an eighth before another look: linear in all
+OFTEN = 1024  # characters held from which on they must grow by an eighth before another look, from SLICE on by all
+SLOWLY = 32  # characters among those looked at that are read one by one, for each of which one more is waited for
+# What `aligned` may have to read one by one: all but its runs.
+SLOW = re.compile("[^\t\n\r -~\xc0-\u0131\u0400-\u045f\u3041-\u3094\u30a1-\u30fa\u4e00-\u9fff\uac00-\ud7a3]")
 
 
 class Tail:
@@ -37,6 +42,7 @@ class Tail:
         self._held: list[str] = []
         self._size = 0
         self._enough = 0  # characters held before the next look
+        self._read: list[Reading] = []  # what was read last, within one piece
 
     @property
     def held(self) -> int:
@@ -57,36 +63,54 @@ class Tail:
         if self._size > self._limit and self._unnamed:
             self._named |= self._unnamed  # a keyword could still come: hidden without it
             shown += self._look(last=False)
+        self._read = []
         if self._size > self._limit:
             raise Withheld(f"More than {self._limit} characters of a streamed text would have to be held back.")
         return shown
 
     def end(self) -> str:
         """Return the rest: the text ends here."""
-        return self._look(last=True) if self._size else ""
+        rest = self._look(last=True) if self._size else ""
+        self._read = []
+        return rest
 
     def _look(self, *, last: bool) -> str:
         text = self._left + "".join(self._held)
         start = len(self._left)
         seen = text if last else self._readable(text, start)
-        forms = aligned(seen)
+        forms = self._forms(seen)
         found = self._found(forms, start, last=last)
         cut = len(text) if last else self._settled(forms, start, [find for here in found for find in here])
         shown = self._masked(text, start, cut, found)
         self._left, self._held = text[max(0, cut - LEFT) : cut], [text[cut:]]
         self._size = len(text) - cut
-        self._enough = self._size + self._size // 8 if self._size > OFTEN else 0
+        self._enough = self._size + max(self._more(), self._slow(forms, text[max(0, cut - LEFT) :]))
         return shown
+
+    def _more(self) -> int:
+        if self._size >= SLICE:
+            return self._size
+        return self._size // 8 if self._size > OFTEN else 0
+
+    def _slow(self, forms: list[Reading], kept: str) -> int:
+        """Return how many characters to wait for, since reading `kept` again takes long: something is disguised."""
+        return len(SLOW.findall(kept)) // SLOWLY if any(form.text != form.level for form in forms) else 0
 
     def _readable(self, text: str, start: int) -> str:
         """Return the text as far as it can be read: without half an escape, or a letter that a mark may change."""
         end = last_letter(text)
-        for _ in range(LOOKS):
-            half = half_read(aligned(text[:end])) if "\\" in text[:end] else None
+        for _ in range(LOOKS if len(text) <= 2 * SLICE else FEWER):
+            half = half_read(self._forms(text[:end])) if "\\" in text[:end] else None
             if end <= start or (half is None and text[end] != "\\"):  # an escape may stand for a mark, too
                 return text[: max(start, end)]
             end = last_letter(text[: end if half is None else half])
         return text[:start]
+
+    def _forms(self, text: str) -> list[Reading]:
+        """Return the forms of the text, which are made once for all looks that one piece leads to."""
+        if not self._read or self._read[0].text != text:
+            self._read = aligned(text)
+        return self._read
 
     def _found(self, forms: list[Reading], start: int, *, last: bool) -> list[list[Find]]:
         """Return what is found in each form, in places of the text itself."""

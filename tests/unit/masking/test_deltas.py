@@ -1,6 +1,8 @@
 """Streams of model APIs: what a client puts together from the delivered events never holds a secret."""
 
 import json
+import time
+import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,13 +13,17 @@ from hypothesis import strategies as st
 from mcp_sod.errors import SodError, Withheld
 from mcp_sod.masking.deltas import ModelStream, masked_whole
 from mcp_sod.masking.masks import Masks, masks_for
+from mcp_sod.masking.models import ModelReply
+from mcp_sod.masking.pieces import MOST, WHOLE
 from mcp_sod.policy.load import load
+from mcp_sod.wire.mcp import Call
 from mcp_sod.wire.models import Dialect
+from mcp_sod.wire.sse import Event
 from mcp_sod.wire.strict_json import parse_text
 from pydantic import Field
 
 from tests.unit.cases import Case, rows
-from tests.unit.making import policy_of
+from tests.unit.making import exchange_of, policy_of
 from tests.world.policies import DEFAULT
 
 type Sent = tuple[str | None, str]
@@ -354,12 +360,12 @@ def _read(event: Any) -> Sent:
 
 
 def test_what_is_held_is_bounded() -> None:
-    """A stream that would have to be held without end is withheld, one text or many; up to the limit it is held."""
+    """Arguments that would have to be held without end are withheld, of one call or many; up to a limit they are held."""
     for many in (False, True):
         stream = ModelStream("openai", "chat/completions", MASKS, 1000)
 
         def event(at: int, *, many: bool = many) -> str:
-            call = {"index": at if many else 0, "function": {"arguments": '{"x": "y'}}
+            call = {"index": at if many else 0, "function": {"arguments": '{"x": "y' * WHOLE}}
             return json.dumps({"choices": [{"index": 0, "delta": {"tool_calls": [call]}}]})
 
         for at in range(125):
@@ -368,10 +374,142 @@ def test_what_is_held_is_bounded() -> None:
             stream.event(None, event(125))
 
 
+def chunk(*choices: Any) -> Sent:
+    """One event of Chat Completions with these choices."""
+    return sent(None, choices=list(choices))
+
+
+def test_a_hostile_upstream_costs_no_more_than_its_events() -> None:
+    """Many items, texts and choices are refused, or cost each event no more than it costs alone."""
+
+    def added(at: int, text: str) -> Sent:
+        item = {"type": "function_call", "arguments": text}
+        return sent(None, type="response.output_item.added", output_index=at, item=item)
+
+    def said(at: int, name: str = "output_text.delta") -> Sent:
+        return sent(None, type=f"response.{name}", output_index=at, content_index=0, delta="x ", text="")
+
+    assert _seconds("responses", [added(at, "x") for at in range(MOST)]) < 5
+    with pytest.raises(Withheld, match="too many"):
+        _seconds("responses", [added(at, "x") for at in range(MOST + 1)])
+    alone = _seconds("responses", [said(0)] * 2000)
+    assert _seconds("responses", [*(added(at, "") for at in range(5000)), *([said(0)] * 2000)]) < 5 * alone + 1
+    many = [*(added(at, "x") for at in range(MOST)), *([said(MOST)] * 20_000)]
+    assert _seconds("responses", many) < 20 * alone + 1
+    with pytest.raises(Withheld, match="too many"):
+        _seconds("responses", [sent(None, **json.loads(said(0)[1]) | {"content_index": at}) for at in range(MOST)])
+
+
+def test_choices_and_their_ends_are_bounded() -> None:
+    """No more choices come than the API has, in one event or in all; and an end that comes again costs nothing."""
+    choices = [{"index": at, "delta": {"content": "x "}} for at in range(128)]
+    assert of_choices([chunk(*choices)]) == 128
+    for events in ([chunk(*choices, {"index": 0, "delta": {}})], [chunk(*choices), chunk({"index": 128})]):
+        with pytest.raises(Withheld, match="choices"):
+            of_choices(events)
+    calls = [{"index": at, "function": {"arguments": "{}"}} for at in range(30)]
+    begun = [chunk({"index": at, "delta": {"tool_calls": calls}}) for at in range(128)]
+    ended = [chunk(*({"index": 0, "delta": {}, "finish_reason": "stop"} for _ in range(128)))] * 600
+    assert _seconds("chat/completions", [*begun, *ended]) < 2 * _seconds("chat/completions", ended) + 5
+    more = [{"index": at, "function": {"arguments": "{}"}} for at in range(257)]
+    assert of_choices([chunk({"index": 0, "delta": {"tool_calls": more[:256]}})])
+    with pytest.raises(Withheld, match="too many"):
+        of_choices([chunk({"index": 0, "delta": {"tool_calls": more}})])
+
+
+def test_one_event_has_only_so_much_text_that_is_slow_to_read() -> None:
+    """Disguised letters are read one by one, on the event loop; any amount of plain text is delivered."""
+    for text, fits in (
+        ("\uff58\uff58\uff58 " * 21_845, True),
+        ("\uff58\uff58\uff58 " * 21_846, False),
+        ("x " * 200_000, True),
+    ):
+        half = len(text) // 4 * 2
+        choices = [{"index": at, "delta": {"content": part}} for at, part in enumerate((text[:half], text[half:]))]
+        if fits:
+            assert of_choices([chunk(*choices)]) == 2
+        else:
+            with pytest.raises(Withheld, match="slow"):
+                of_choices([chunk(*choices)])
+
+
+def of_choices(events: list[Sent]) -> int:
+    """How many choices are delivered of these events."""
+    stream = ModelStream("openai", "chat/completions", MASKS, LIMIT)
+    return sum(len(json.loads(data)["choices"]) for event in events for _, data in stream.event(*event))
+
+
+def _seconds(endpoint: str, events: list[Sent]) -> float:
+    stream = ModelStream("openai", endpoint, MASKS, LIMIT)
+    began = time.process_time()
+    for event in events:
+        stream.event(*event)
+    return time.process_time() - began
+
+
+def test_memory_does_not_grow_with_events() -> None:
+    """Deltas that say nothing are not remembered; texts are, each once."""
+
+    def delta(at: int, text: str) -> Sent:
+        item = f"msg_{at}"
+        return sent(None, type="response.output_text.delta", output_index=at, content_index=0, delta=text, item_id=item)
+
+    sizes = {}
+    for text in ("", "x"):
+        stream = ModelStream("openai", "responses", MASKS, LIMIT)
+        tracemalloc.start()
+        for at in range(3000):
+            stream.event(*delta(at, text))
+        sizes[text] = tracemalloc.get_traced_memory()[0]
+        tracemalloc.stop()
+    assert sizes[""] < 200_000 < sizes["x"]
+    stream = ModelStream("anthropic", "messages", MASKS, LIMIT)
+    block = {"type": "thinking", "thinking": ""}
+    for at in range(MOST):
+        stream.event(*sent(None, type="content_block_start", index=at, content_block=block))
+    with pytest.raises(Withheld):
+        stream.event(*sent(None, type="content_block_start", index=MOST, content_block=block))
+
+
+def test_our_own_events_are_not_made_large() -> None:
+    """What the gateway repeats in events of its own is short, or not repeated."""
+    for identity, kept in (("chatcmpl-1", True), ("x" * 100_000, False)):
+        stream = ModelStream("openai", "chat/completions", MASKS, LIMIT)
+        stream.event(*sent(None, id=identity, choices=[{"index": 0, "delta": {"content": "password="}}]))
+        ((_, rest),) = stream.end()
+        assert (identity in rest) is kept
+
+
+@pytest.mark.parametrize("endpoint", ["messages", "responses", "chat/completions"])
+def test_an_events_type_is_plain(endpoint: str, tmp_path: Path) -> None:
+    """A type that a mask would take is withheld, also where its data says the same; any other one is delivered."""
+    found = {"detectors": {"bird": {"keywords": ["bluebird"]}}, "masking": [{"id": "b", "detect": ["bird"]}]}
+    policy = policy_of(tmp_path, **found)
+    masks = masks_for(policy, frozenset())
+    dialect: Dialect = "anthropic" if endpoint == "messages" else "openai"
+    chat_ = endpoint == "chat/completions"
+
+    def reply() -> ModelReply:
+        call = Call({}, endpoint, "model", "m", None)
+        return ModelReply(exchange_of(policy, call), dialect, masks, masks)
+
+    for kind in ("bluebird", "bluebird.new"):
+        for data in (json.dumps({"type": kind}), "", None):
+            with pytest.raises(Withheld):
+                reply().event(Event(data, retry="1", kind=kind))
+    plain = "error" if chat_ else "robin"
+    data = json.dumps({"type": plain, "error": {"message": "a bluebird"}})
+    out = reply().event(Event(data, kind=plain))
+    assert out.startswith(f"event: {plain}\n".encode())
+    assert b"bluebird" not in out
+    assert reply().event(Event(None, retry="1", kind="robin")) == b"retry: 1\n\n"
+
+
 class Body(Case):
     """A reply that is read whole: what comes out, or that nothing does."""
 
     dialect: Dialect
+    endpoint: str = "chat/completions"
     reply: dict[str, Any]
     shown: dict[str, Any] | None = None
 
@@ -384,10 +522,10 @@ def test_bodies(policy: dict[str, Any], case: Body) -> None:
     value = parse_text(text)
     if case.shown is None:
         with pytest.raises(Withheld):
-            masked_whole(case.dialect, text, value, MASKS)
+            masked_whole(case.dialect, case.endpoint, text, value, MASKS)
         return
     for _ in range(2):
-        assert json.loads(masked_whole(case.dialect, text, value, MASKS)) == case.shown
+        assert json.loads(masked_whole(case.dialect, case.endpoint, text, value, MASKS)) == case.shown
 
 
 def test_a_field_that_a_mask_takes_whole_is_not_streamed(tmp_path: Path) -> None:

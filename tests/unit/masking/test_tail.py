@@ -239,6 +239,69 @@ def test_time_is_linear_in_the_text(monkeypatch: pytest.MonkeyPatch, text: str, 
     assert looked < 200 * len(text)
 
 
+WIDE = {code: code + 0xFEE0 for code in range(33, 127)}
+KEY = "-----BEGIN PRIVATE KEY-----\n"
+HELD = [
+    "\\" * 65_536, KEY.translate(WIDE) * 2_400, (KEY + "A" * 65_536).translate(WIDE), '"' * 65_536,
+    'password="' * 6_500, "password=" * 7_200, 'password="' + "\\" * 65_536, 'password="' + "\\u005c" * 11_000,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", HELD, ids=range(len(HELD)))
+def test_one_look_at_what_is_held_is_short(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    """However much is held, one piece costs a few looks at it, also where it comes at once: it holds the event loop."""
+    looked = 0
+
+    def counted(text: str) -> Any:
+        nonlocal looked
+        looked += len(text)
+        return aligned(text)
+
+    monkeypatch.setattr(tail_module, "aligned", counted)
+    text = text[:65_536]
+    worst, seconds = 0, 0.0
+    for size in (len(text), 4096, 512):
+        tail = Tail(MASKS, 65_536)
+        for at in range(0, len(text), size):
+            looked, began = 0, time.process_time()
+            tail.feed(text[at : at + size])
+            worst, seconds = max(worst, looked), max(seconds, time.process_time() - began)
+        tail.end()
+    assert worst < 5.5 * 65_536
+    assert seconds < 1.5
+
+
+@pytest.mark.parametrize(
+    ("text", "most", "late"),
+    [
+        ("pass ".translate(WIDE), 1000, 24),
+        ("x\u0301" * 20 + "\uff58", 1000, 24),
+        ("日本語の文章\uff0c", 4000, 3),
+        ("plain, text ", 4000, 12),
+    ],
+    ids=["wide letters", "marks", "wide commas", "plain text"],
+)
+def test_disguised_text_is_read_some_letters_at_a_time(
+    monkeypatch: pytest.MonkeyPatch, text: str, most: int, late: int
+) -> None:
+    """What is slow to read is not read once more for each letter, but shown soon all the same; other text at once."""
+    looks = 0
+
+    def counted(text: str) -> Any:
+        nonlocal looks
+        looks += 1
+        return aligned(text)
+
+    monkeypatch.setattr(tail_module, "aligned", counted)
+    tail = Tail(MASKS, 10_000)
+    said, out = (text * 1000)[:4000], ""
+    for at, letter in enumerate(said):
+        out += tail.feed(letter)
+        assert at + 1 - len(out) <= late
+    assert looks <= most
+    assert out + tail.end() == said
+
+
 def test_prose_is_not_kept_waiting() -> None:
     """Each word is shown when the next one, two or three have come, in English and in Japanese, and so is code."""
     english = re.findall(r" ?\w+|\W", "The quick fox passed on 4 - no, 5 - tokens: api keys are no secret here. " * 5)
