@@ -360,7 +360,7 @@ def _read(event: Any) -> Sent:
 
 
 def test_what_is_held_is_bounded() -> None:
-    """Arguments that would have to be held without end are withheld, of one call or many; up to a limit they are held."""
+    """Arguments that would have to be held without end are withheld, of one call or many."""
     for many in (False, True):
         stream = ModelStream("openai", "chat/completions", MASKS, 1000)
 
