@@ -60,7 +60,7 @@ def test_a_stream_goes_on_while_it_may(scene: Scene) -> None:
 def test_a_stream_ends_with_its_token(scene: Scene, reply: Reply) -> None:
     """When the caller's token expires, also while nothing is said, the stream ends and the record says why."""
     seen = scene.watch()
-    _, ended, after = listen(scene, reply, 8, lifetime=3)
+    _, ended, after = listen(scene, reply, 8, lifetime=-27)  # of the thirty seconds of leeway three are left
     assert ended
     assert 1 < after < 5
     assert seen.record(event="replied", code="ended")["reason"] == "The token of whoever listens has expired."
