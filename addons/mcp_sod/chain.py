@@ -5,7 +5,7 @@ import gc
 import logging
 from pathlib import Path
 
-from mitmproxy import ctx
+from mitmproxy import ctx, http
 from mitmproxy.addonmanager import Loader, safecall
 from mitmproxy.exceptions import AddonHalt, OptionsError
 from mitmproxy.hooks import Hook, UpdateHook
@@ -68,14 +68,33 @@ class Chain:
 
     def __init__(self) -> None:
         """Begin with no stages: until `load` is through, everything is refused."""
-        self.addons: list[Stage] = []
+        self.stages: list[Stage] = []  # not `addons`, which mitmproxy would walk at each of its many events
 
     def load(self, loader: Loader) -> None:
         """Put everything in place; a fault is logged, which ends mitmdump at its start, and keeps the gate shut."""
         loader.add_option("sod_policy", str, "", "The folder with the policy (default: the bundled policies).")
         gate: Gate = ctx.master.addons.get(Gate.name) or _install()  # type: ignore[no-untyped-call]
         if isinstance(gate.runtime, Runtime):
-            self.addons = stages(gate, gate.runtime)
+            self.stages = stages(gate, gate.runtime)
+
+    async def request(self, flow: http.HTTPFlow) -> None:
+        """Lead a request from stage to stage."""
+        await self._each("request", flow)
+
+    async def responseheaders(self, flow: http.HTTPFlow) -> None:
+        """Lead the head of a reply from stage to stage."""
+        await self._each("responseheaders", flow)
+
+    async def response(self, flow: http.HTTPFlow) -> None:
+        """Lead a reply from stage to stage."""
+        await self._each("response", flow)
+
+    async def _each(self, event: str, flow: http.HTTPFlow) -> None:
+        for stage in tuple(self.stages):
+            hook = getattr(stage, event, None)
+            waiting = None if hook is None else hook(flow)
+            if waiting is not None:
+                await waiting
 
 
 def policy_folder(option: str) -> Path:
@@ -142,6 +161,7 @@ def _settle_chain() -> None:
     manager = ctx.master.addons
     manager.chain = [Busy([manager.lookup[name] for name in BUSY_ADDONS]), manager.lookup[Gate.name]]
     gc.collect()
+    gc.set_threshold(20_000, 20, 20)
     gc.freeze()  # it would walk all of the modules again and again while calls pass
 
 

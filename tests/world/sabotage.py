@@ -70,8 +70,8 @@ class Saboteur:
         """Puts back a stage that took itself out."""
         chain: Chain = ctx.master.addons.get(Chain.name)  # type: ignore[no-untyped-call]
         gate = ctx.master.addons.get("sod-gate")  # type: ignore[no-untyped-call]
-        if len(chain.addons) < len(stage.Stage.__subclasses__()):
-            chain.addons = stages(gate, gate.runtime)
+        if len(chain.stages) < len(stage.Stage.__subclasses__()):
+            chain.stages = stages(gate, gate.runtime)
 
 
 def _wrap(kind: type[stage.Stage], name: str, edge: Callable[[Step], Hook]) -> None:
@@ -96,7 +96,7 @@ def _wrap(kind: type[stage.Stage], name: str, edge: Callable[[Step], Hook]) -> N
 
     def not_even_async(self: stage.Stage, flow: object) -> Awaitable[None] | None:
         if _struck(point, "gone"):
-            ctx.master.addons.get(Chain.name).addons.remove(self)  # type: ignore[no-untyped-call]
+            ctx.master.addons.get(Chain.name).stages.remove(self)  # type: ignore[no-untyped-call]
             return None
         return None if _struck(point, "sync") else past_the_edge(self, flow)
 
