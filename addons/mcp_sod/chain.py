@@ -6,8 +6,8 @@ import logging
 from pathlib import Path
 
 from mitmproxy import ctx, http
-from mitmproxy.addonmanager import Loader, safecall
-from mitmproxy.exceptions import AddonHalt, OptionsError
+from mitmproxy.addonmanager import Loader
+from mitmproxy.exceptions import OptionsError
 from mitmproxy.hooks import Hook, UpdateHook
 from mitmproxy.proxy.layers.http import _http1, _http2, _http3
 
@@ -150,9 +150,8 @@ async def _ask_everyone(event: Hook) -> None:
     manager = ctx.master.addons
     for entry in manager.chain:
         try:
-            with safecall():
-                await manager.invoke_addon(entry, event)
-        except (AddonHalt, OptionsError, asyncio.CancelledError) as error:
+            await manager.invoke_addon(entry, event)
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 (an edge: the gate is asked all the same)
             logger.error("An addon failed at %s: %s", event.name, type(error).__name__)  # noqa: TRY400 (no payload)
 
 

@@ -100,9 +100,17 @@ async def _end(client: str) -> None:
 
 def bound_memory() -> None:
     """Have mitmproxy give up on an HTTP/1 head without end and on bytes before their turn; and keep bodies tightly."""
-    known = _http1.Http1Connection._handle_event  # noqa: SLF001 (there is no hook for it)
+    for kind, name in ((_http1.Http1Server, "read_headers"), (_http1.Http1Client, "read_headers"),
+                       (_http1.Http1Connection, "wait")):  # fmt: skip
+        setattr(kind, name, _bounded(vars(kind)[name]))
+    vars(http_layer)["ReceiveBuffer"] = Body
 
-    def handle_event(self: _http1.Http1Connection, event: events.Event) -> layer.CommandGenerator[None]:
+
+type _State = Callable[[_http1.Http1Connection, events.Event], layer.CommandGenerator[None]]
+
+
+def _bounded(known: _State) -> _State:
+    def state(self: _http1.Http1Connection, event: events.Event) -> layer.CommandGenerator[None]:
         yield from known(self, event)
         if len(self.buf) > MAX_HEAD and self.state in (self.read_headers, self.wait):
             yield commands.CloseConnection(self.conn)
@@ -113,8 +121,7 @@ def bound_memory() -> None:
                 problem, code = "The head of the reply is too large.", _events.ErrorCode.GENERIC_SERVER_ERROR
                 yield _base.ReceiveHttp(_events.ResponseProtocolError(self.stream_id, problem, code))
 
-    vars(_http1)["Http1Connection"]._handle_event = handle_event  # noqa: SLF001
-    vars(http_layer)["ReceiveBuffer"] = Body
+    return state
 
 
 class Body:

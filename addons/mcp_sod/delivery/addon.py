@@ -53,7 +53,8 @@ def look_after_streams() -> None:
 
 def _streaming(stream: HttpStream) -> Delivered | None:
     """Return the function through which a reply is being streamed, if it is one of ours."""
-    flow = getattr(stream, "flow", None)  # mitmproxy sets it with the request's head
-    if flow is None or flow.response is None or stream.server_state != stream.state_stream_response_body:
+    if stream.server_state != stream.state_stream_response_body:
         return None
-    return flow.response.stream if isinstance(flow.response.stream, Delivered) else None
+    assert stream.flow.response is not None  # its head has come
+    found: object = stream.flow.response.stream
+    return found if isinstance(found, Delivered) else None

@@ -29,7 +29,7 @@ class Answer(Reply):
         self._call = cast("Call", exchange.call)
         self._standing = cast("Standing", exchange.standing)
         self._upstream = cast("Upstream", exchange.upstream)
-        self._others = [upstream.url for upstream in exchange.policy.document.upstreams.values()]
+        self._upstreams = exchange.policy.document.upstreams
         self._visible = exchange.visible_tool
         self._answered = False
         self._talk: Conversation = self._standing.conversation
@@ -87,7 +87,8 @@ class Answer(Reply):
         try:
             here = route(whole).partition("/")[0] == route(self._upstream.url).partition("/")[0]
             here = here and address(whole) == address(self._upstream.url)
-            here = here and _bare(whole) not in map(_bare, self._others)  # another upstream has its own permissions
+            others = [_bare(upstream.url) for upstream in self._upstreams.values()]
+            here = here and _bare(whole) not in others  # another upstream has its own permissions
         except (KeyError, ValueError):
             here = False
         if not here or _ENDPOINT.fullmatch(given) is None or self._reader.redacted(given) != given:

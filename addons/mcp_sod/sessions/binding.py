@@ -42,7 +42,10 @@ def stand(call: Call, request: Request, owner: Owner, talk: Talk, *, endpoint: b
         headers["last-event-id"] = owner.own("event", last, session)
     if call.name is not None and call.method.startswith("tasks/") and call.is_request:
         headers["mcp-name"] = encoded(owner.own("task", call.name))
-    standing = Standing(owner, session, talk, Outgoing(path, headers, _body(call, request, owner)))
+    body = _body(call, request, owner)
+    if not (path or headers or body) and call.kind != "response":
+        return call, Standing(owner, session, talk)
+    standing = Standing(owner, session, talk, Outgoing(path, headers, body))
     texts = tuple((name, headers.get(name, text)) for name, text in call.header_texts)
     return replace(call, header_texts=texts, method=_method(call, standing)), standing
 

@@ -20,6 +20,7 @@ TASKS: Final[frozenset[Path]] = frozenset({
     ("result", "taskId"), ("result", "task", "taskId"), ("params", "taskId"),
     ("result", "_meta", RELATED_TASK, "taskId"), ("params", "_meta", RELATED_TASK, "taskId"),
 })  # fmt: skip
+_NAMING: Final = frozenset(path[1] for path in (STATE, *TASKS))
 MOST_NAME: Final = 256  # characters of a method or id that a server makes up
 WATCHED: Final[Path] = ("params", "notifications", "taskIds")  # of `subscriptions/listen` and its acknowledgement
 
@@ -93,6 +94,9 @@ def declined(call: Call, reference: str) -> bytes:
 
 def tags(message: dict[str, Json], owner: Owner) -> dict[Path, str]:
     """Return the changes that bind what the message names to its owner."""
+    result = message.get("result")
+    if "method" not in message and (not isinstance(result, dict) or _NAMING.isdisjoint(result)):
+        return {}
     found = {path: _at(message, path) for path in (STATE, *TASKS)}
     if str(message.get("method", "")).startswith("tasks/"):
         del found["params", "taskId"]  # the server asks for a task of the client's
