@@ -160,7 +160,6 @@ def _settle_chain() -> None:
     manager = ctx.master.addons
     manager.chain = [Busy([manager.lookup[name] for name in BUSY_ADDONS]), manager.lookup[Gate.name]]
     gc.collect()
-    gc.set_threshold(20_000, 20, 20)
     gc.freeze()  # it would walk all of the modules again and again while calls pass
 
 
