@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from mcp_sod.errors import Refusal, SodError, Unavailable
 from mcp_sod.exchange import Exchange
 from mcp_sod.gate import Flow, Gate, Passage
+from mcp_sod.policy.patterns import LONG
 
 logger = logging.getLogger("mcp_sod")
 
@@ -19,6 +20,11 @@ class Stage:
         """Stand at the gate."""
         self.gate = gate
         self.name = f"sod-{type(self).__name__.lower()}"
+
+
+async def worked_out[**P, R](size: int, work: Callable[P, R], *args: P.args, **more: P.kwargs) -> R:
+    """Return what the work comes to; that on a message of a long size (bytes) is done in a thread."""
+    return await asyncio.to_thread(work, *args, **more) if size > LONG else work(*args, **more)
 
 
 type Hook[S: Stage] = Callable[[S, Flow], Awaitable[None]]

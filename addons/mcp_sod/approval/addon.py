@@ -1,6 +1,5 @@
 """Approval on the flow."""
 
-import asyncio
 import time
 from typing import cast
 
@@ -11,8 +10,7 @@ from mcp_sod.approval.tickets import Ticket
 from mcp_sod.errors import Denied, Held
 from mcp_sod.exchange import Allow, Exchange, Hold, Principal
 from mcp_sod.gate import Gate
-from mcp_sod.policy.patterns import LONG
-from mcp_sod.stage import Stage, on_request
+from mcp_sod.stage import Stage, on_request, worked_out
 from mcp_sod.wire.mcp import Call
 
 
@@ -29,8 +27,7 @@ class Approval(Stage):
         """Turn a Hold into an Allow with a grant, or refuse."""
         call = cast("Call", exchange.call)
         upstream = cast("str", exchange.upstream_name)
-        long = len(exchange.request.body) > LONG
-        exchange.digest = await asyncio.to_thread(call.digest, upstream) if long else call.digest(upstream)
+        exchange.digest = await worked_out(len(exchange.request.body), call.digest, upstream)
         hold = exchange.verdict
         if not isinstance(hold, Hold):
             return

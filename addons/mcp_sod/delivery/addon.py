@@ -1,4 +1,4 @@
-"""Delivery on the wire. There is no hook for either, so two methods of mitmproxy's stream are wrapped."""
+"""Delivery on the wire. There is no hook for it, so a method of mitmproxy's stream is wrapped."""
 
 from collections.abc import Iterable
 from typing import Protocol, runtime_checkable

@@ -1,6 +1,5 @@
 """Intake on the flow: the first stage, for requests and for replies."""
 
-import asyncio
 from http import HTTPStatus
 from typing import cast
 
@@ -10,9 +9,8 @@ from mitmproxy.net.http.status_codes import RESPONSES
 from mcp_sod.errors import Malformed, Withheld
 from mcp_sod.exchange import Exchange
 from mcp_sod.intake.admission import admit, kept_reply_header, reply_kind
-from mcp_sod.policy.patterns import LONG
 from mcp_sod.policy.upstreams import Upstream
-from mcp_sod.stage import Stage, on_reply_head, on_request
+from mcp_sod.stage import Stage, on_reply_head, on_request, worked_out
 
 
 class Intake(Stage):
@@ -23,10 +21,8 @@ class Intake(Stage):
         """Fill in upstream and call."""
         if flow.request.trailers:
             raise Malformed("Trailers are not accepted here.")
-        if len(exchange.request.body) > LONG:
-            route, exchange.call = await asyncio.to_thread(admit, exchange.request, exchange.policy)
-        else:
-            route, exchange.call = admit(exchange.request, exchange.policy)
+        request = exchange.request
+        route, exchange.call = await worked_out(len(request.body), admit, request, exchange.policy)
         exchange.upstream_name, exchange.upstream, exchange.by_endpoint = route.name, route.upstream, route.given
 
     @on_reply_head

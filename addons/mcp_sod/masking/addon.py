@@ -1,6 +1,5 @@
 """Masking on the flow: what records and approvers see of a call, and what a reader sees of the reply."""
 
-import asyncio
 import functools
 import time
 from http import HTTPStatus
@@ -16,10 +15,9 @@ from mcp_sod.masking.masks import masks_for
 from mcp_sod.masking.message import MaskedMessage
 from mcp_sod.masking.models import ModelReply
 from mcp_sod.masking.reply import KEPT, Reply, Stream
-from mcp_sod.policy.patterns import LONG
 from mcp_sod.policy.policy import Policy
 from mcp_sod.policy.upstreams import Upstream
-from mcp_sod.stage import Stage, on_reply, on_reply_head, on_request
+from mcp_sod.stage import Stage, on_reply, on_reply_head, on_request, worked_out
 from mcp_sod.wire.mcp import Call
 from mcp_sod.wire.strict_json import Json, dumps
 
@@ -34,10 +32,7 @@ class Masking(Stage):
     async def request(self, exchange: Exchange, _flow: http.HTTPFlow) -> None:
         """Fill in what may be shown of the call."""
         exchange.redact = functools.partial(_redacted, exchange.policy)
-        if len(exchange.request.body) > LONG:
-            await asyncio.to_thread(_inspect, exchange)
-        else:
-            _inspect(exchange)
+        await worked_out(len(exchange.request.body), _inspect, exchange)
 
     @on_reply_head
     async def responseheaders(self, exchange: Exchange, flow: http.HTTPFlow) -> None:
@@ -77,7 +72,7 @@ class Masking(Stage):
             raise Withheld("The head of the upstream's reply was not inspected.")
         raw = b"" if _says_nothing(exchange, response.status_code) else response.raw_content or b""
         try:
-            body = await asyncio.to_thread(reply.whole, raw, kind) if len(raw) > LONG else reply.whole(raw, kind)
+            body = await worked_out(len(raw), reply.whole, raw, kind)
         except Withheld as withheld:
             if response.status_code < 400:
                 raise

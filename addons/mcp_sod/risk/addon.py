@@ -1,6 +1,5 @@
 """Risk on the flow."""
 
-import asyncio
 import logging
 from dataclasses import replace
 from typing import cast
@@ -9,9 +8,8 @@ from mitmproxy import http
 
 from mcp_sod.errors import Denied
 from mcp_sod.exchange import Allow, Deny, Exchange, Hold, Inspected, Standing
-from mcp_sod.policy.patterns import LONG
 from mcp_sod.risk.rules import findings, uncovered, verdict
-from mcp_sod.stage import Stage, on_request
+from mcp_sod.stage import Stage, on_request, worked_out
 from mcp_sod.wire.mcp import Call
 from mcp_sod.wire.replies import declined
 
@@ -26,11 +24,8 @@ class Risk(Stage):
         """Fill in findings and verdict."""
         call, upstream = cast("Call", exchange.call), cast("str", exchange.upstream_name)
         inspected = cast("Inspected", exchange.inspected)
-        if len(exchange.request.body) > LONG:
-            found = await asyncio.to_thread(findings, exchange.policy, call, upstream, inspected)
-        else:
-            found = findings(exchange.policy, call, upstream, inspected)
-        exchange.findings = found
+        size = len(exchange.request.body)
+        exchange.findings = await worked_out(size, findings, exchange.policy, call, upstream, inspected)
         exchange.verdict = verdict(exchange.policy, exchange.findings)
         exchange.uncovered = isinstance(exchange.verdict, Hold) and uncovered(exchange.policy, inspected)
         if call.kind == "response" and not isinstance(exchange.verdict, Allow):

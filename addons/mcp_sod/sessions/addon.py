@@ -1,6 +1,5 @@
 """Sessions on the flow."""
 
-import asyncio
 import functools
 import re
 from typing import cast
@@ -10,9 +9,8 @@ from mitmproxy import http
 from mcp_sod.errors import Withheld
 from mcp_sod.exchange import Exchange, Principal
 from mcp_sod.gate import Gate
-from mcp_sod.policy.patterns import LONG
 from mcp_sod.sessions.binding import stand
-from mcp_sod.stage import Stage, on_reply_head, on_request
+from mcp_sod.stage import Stage, on_reply_head, on_request, worked_out
 from mcp_sod.wire.conversation import Conversations
 from mcp_sod.wire.mcp import Call
 from mcp_sod.wire.ownership import Owner
@@ -35,8 +33,8 @@ class Sessions(Stage):
         principal, call = cast("Principal", exchange.principal), cast("Call", exchange.call)
         owner = _owner(self._key, exchange.upstream_name or "", *principal.binding)
         talk = functools.partial(self._conversations.of, owner.key)
-        work = functools.partial(stand, call, exchange.request, owner, talk, endpoint=exchange.by_endpoint)
-        found = await asyncio.to_thread(work) if len(exchange.request.body) > LONG else work()
+        request, endpoint = exchange.request, exchange.by_endpoint
+        found = await worked_out(len(request.body), stand, call, request, owner, talk, endpoint=endpoint)
         exchange.call, exchange.standing = found
 
     @on_reply_head
