@@ -70,18 +70,18 @@ def test_a_session_and_its_events_are_its_owners() -> None:
             placed(None, headers | {name: value})
 
 
-NAMES: list[tuple[str, Any, Any]] = [  # what is named; the message with its value; where it is not looked for
-    ("state", lambda value: asked("tools/call", name="t", requestState=value), "requestState"),
-    ("task", lambda value: asked("tasks/get", taskId=value), "taskId"),
-    ("task", lambda value: asked("tasks/cancel", taskId=value), "taskId"),
-    ("task", lambda value: asked("subscriptions/listen", notifications={"taskIds": [value]}), "taskIds"),
-    ("task", lambda value: asked("tools/call", name="t", **related(value)), ""),
-    ("task", lambda value: {"jsonrpc": "2.0", "method": "notifications/progress", "params": related(value)}, ""),
+NAMES: list[tuple[str, Any]] = [  # what is named; the message with its value
+    ("state", lambda value: asked("tools/call", name="t", requestState=value)),
+    ("task", lambda value: asked("tasks/get", taskId=value)),
+    ("task", lambda value: asked("tasks/cancel", taskId=value)),
+    ("task", lambda value: asked("subscriptions/listen", notifications={"taskIds": [value]})),
+    ("task", lambda value: asked("tools/call", name="t", **related(value))),
+    ("task", lambda value: {"jsonrpc": "2.0", "method": "notifications/progress", "params": related(value)}),
 ]
 
 
-@pytest.mark.parametrize(("kind", "message", "_where"), NAMES)
-def test_what_a_message_names_is_its_owners(kind: Any, message: Any, _where: str) -> None:
+@pytest.mark.parametrize(("kind", "message"), NAMES)
+def test_what_a_message_names_is_its_owners(kind: Any, message: Any) -> None:
     """Request states and tasks go upstream without their tags, all else byte for byte; another's are foreign."""
     assert placed(message(MINE.tagged(kind, "v")))[2] == message("v")
     for value in ("v", ANOTHERS.tagged(kind, "v"), MINE.tagged("event", "v"), ""):
