@@ -34,7 +34,7 @@ def seconds_until_ended(scene: Scene, opening: bytes, drip: bytes) -> float:
     began = time.monotonic()
     with socket.create_connection(("127.0.0.1", scene.gateway.port), timeout=DRIP) as connection:
         connection.sendall(opening)
-        while (past := time.monotonic() - began) < GIVES_UP:
+        while time.monotonic() - began < GIVES_UP:
             try:
                 if not connection.recv(4096):
                     break
@@ -47,7 +47,7 @@ def seconds_until_ended(scene: Scene, opening: bytes, drip: bytes) -> float:
                     connection.sendall(drip)
                 except OSError:
                     break
-    return past
+    return time.monotonic() - began
 
 
 @pytest.mark.parametrize("drip", [b"", b" "], ids=["silent", "dripping"])
