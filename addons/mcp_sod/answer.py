@@ -2,8 +2,10 @@
 
 from http import HTTPStatus
 
-from mcp_sod.errors import Held, Refusal, Unauthenticated
+from mcp_sod.challenges import challenges
+from mcp_sod.errors import Held, InsufficientScope, Refusal, Unauthenticated
 from mcp_sod.exchange import Exchange
+from mcp_sod.resource import metadata_address
 from mcp_sod.wire.models import Told, model_refusal
 from mcp_sod.wire.replies import refusal_body
 from mcp_sod.wire.strict_json import dumps
@@ -12,8 +14,8 @@ from mcp_sod.wire.strict_json import dumps
 def answer(exchange: Exchange, refusal: Refusal) -> tuple[int, bytes, dict[str, str]]:
     """Return HTTP status, body and headers; a bad token is challenged (RFC 6750, section 3)."""
     headers = {"content-type": "application/json", "cache-control": "no-store"}
-    if isinstance(refusal, Unauthenticated):
-        headers["www-authenticate"] = f'Bearer realm="{exchange.policy.gateway.name}"{refusal.challenge}'
+    if isinstance(refusal, Unauthenticated | InsufficientScope):
+        headers |= challenges(exchange.policy, refusal, metadata_address(exchange.request, exchange.policy))
     speaks = "mcp" if exchange.upstream is None else exchange.upstream.speaks
     told = Told(refusal.for_caller, refusal.code, exchange.reference, exchange.ticket)
     # For clients outside MCP a held call is a conflict, which they repeat by themselves.

@@ -14,11 +14,11 @@ from mitmproxy.proxy.layers.http import _http1, _http2, _http3
 from mcp_sod.approval.addon import Approval
 from mcp_sod.arrival.addon import Arrival, bound_memory
 from mcp_sod.audit.addon import Audit
-from mcp_sod.delivery.addon import look_after_streams
+from mcp_sod.delivery.addon import Delivery, Recipient
 from mcp_sod.discretion import Discretion, Lossy, error_page
 from mcp_sod.errors import SodError, StartError
 from mcp_sod.gate import Gate
-from mcp_sod.identity.addon import Identity
+from mcp_sod.identity.addon import Identity, Metadata
 from mcp_sod.intake.addon import Intake
 from mcp_sod.masking.addon import Masking
 from mcp_sod.options import complaint, forced
@@ -27,8 +27,10 @@ from mcp_sod.release.addon import Release
 from mcp_sod.risk.addon import Risk
 from mcp_sod.roles.addon import Roles
 from mcp_sod.runtime import Runtime, open_runtime
+from mcp_sod.separation.addon import Claims, Separation
 from mcp_sod.sessions.addon import Sessions
 from mcp_sod.stage import Stage
+from mcp_sod.streaming.addon import look_after_streams
 
 logger = logging.getLogger("mcp_sod")
 
@@ -46,15 +48,21 @@ BUSY_ADDONS = ("proxyserver", "nextlayer", "tlsconfig", Arrival.name, "scriptloa
 def stages(gate: Gate, runtime: Runtime) -> list[Stage]:
     """Return the stages; requests pass from top to bottom, and so do replies (each stage has its part in either)."""
     return [
+        Metadata(gate),  #                          where tokens come from (RFC 9728)
         Intake(gate),  #                            bytes → one Call; the reply's kind
-        Identity(gate, lambda: runtime.verifier),  # token → Principal
+        Identity(gate, lambda: runtime.verifier, runtime.revocations, lambda: runtime.policy),  # token → Principal
         Sessions(gate, runtime.ownership_key, runtime.conversations),  # whose session, event, task it is
         Masking(gate),  #                           what records and approvers may see; the reply, masked
         Roles(gate),  #                             groups → roles; separation; permission
+        Recipient(gate),  #                         who gets the result: the sender, or whoever holds a role
+        Separation(gate, runtime.objects),  #       who did what to the object before; checked, not yet claimed
         Risk(gate),  #                              rules → findings and a verdict
         Approval(gate, runtime.desk),  #            Hold → ticket, wait, grant
+        Claims(gate, runtime.objects),  #           who does what to which object, durable; what the result tells
+        Delivery(gate, runtime.deliveries, runtime.obstacle),  # a result for someone else: expected, kept; collected
         Audit(gate, runtime.journal, runtime.obstacle),  # the intent, durable; the outcome, durable
-        Release(gate),  #                           credentials changed; the gate may open
+        # credentials changed; the gate may open
+        Release(gate, runtime.exchanged, runtime.signer, keeps_host=runtime.keeps_host),
     ]
 
 
@@ -88,6 +96,11 @@ class Chain:
     async def response(self, flow: http.HTTPFlow) -> None:
         """Lead a reply from stage to stage."""
         await self._each("response", flow)
+        await self._each("over", flow)
+
+    async def error(self, flow: http.HTTPFlow) -> None:
+        """Let the stages know of a request that ended otherwise."""
+        await self._each("over", flow)
 
     async def _each(self, event: str, flow: http.HTTPFlow) -> None:
         for stage in tuple(self.stages):
@@ -166,6 +179,7 @@ def _settle_chain() -> None:
 def _opened() -> Runtime | None:
     try:
         runtime = open_runtime(policy_folder(_given()))
+        runtime.keeps_host = ctx.options.keep_host_header
         _settle_options(runtime.policy.gateway.limits.body)
     except SodError as error:
         logger.error("The gateway cannot start.\n%s", error)  # noqa: TRY400 (the sentence says what to do)

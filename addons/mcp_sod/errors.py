@@ -120,10 +120,40 @@ class Unauthenticated(Refusal):
 
     code, event, status, in_band = "unauthenticated", "rejected", 401, False
 
-    def __init__(self, sentence: str, *, hint: str = "", token_given: bool = True) -> None:
-        """`token_given`: whether there was a token at all; the challenge names an error only then."""
+    def __init__(
+        self, sentence: str, *, hint: str = "", token_given: bool = True, error: str = "invalid_token",
+        nonce: str | None = None,
+    ) -> None:  # fmt: skip
+        """`token_given`: whether there was a token at all; the challenge names an error only then.
+
+        `nonce`: to be put into the next proof (RFC 9449, section 9).
+        """
         super().__init__(sentence, hint=hint)
-        self.challenge = ', error="invalid_token"' if token_given else ""
+        self.error = error if token_given else ""
+        self.nonce = nonce
+
+
+class ProxyUnauthenticated(Unauthenticated):
+    """The same of a token that was shown to the proxy (RFC 9110, section 15.5.8)."""
+
+    code, status = "unauthenticated-proxy", 407
+
+
+class InsufficientScope(Refusal):
+    """The token holds, but its client did not ask for enough (RFC 6750, section 3.1)."""
+
+    code, event, status, in_band = "insufficient-scope", "rejected", 403, False
+
+    def __init__(self, sentence: str, *, scope: str) -> None:
+        """`scope`: all that is needed, as the client is to ask for it."""
+        super().__init__(sentence)
+        self.scope = scope
+
+
+class Revoked(Refusal):
+    """Whoever calls, or stands behind the call, was revoked."""
+
+    code, status = "revoked", 403
 
 
 class Denied(Refusal):

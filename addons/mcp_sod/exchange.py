@@ -1,12 +1,14 @@
 """What travels along the chain: one HTTP request with what each stage found out about it."""
 
+import base64
 import hashlib
 import secrets
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal
 
+from mcp_sod.errors import Refusal
 from mcp_sod.policy.findings import Approval
 from mcp_sod.policy.patterns import Detector
 from mcp_sod.policy.policy import Policy
@@ -14,38 +16,8 @@ from mcp_sod.policy.upstreams import Upstream
 from mcp_sod.wire.conversation import Conversation
 from mcp_sod.wire.mcp import Call
 from mcp_sod.wire.ownership import Owner
-from mcp_sod.wire.strict_json import Texts
-
-
-class Journal(Protocol):
-    """Where records are made durable."""
-
-    async def write(self, event: str, **fields: object) -> int:
-        """Append one record and return its number; raises AuditError if it could not be made durable."""
-
-
-class Runtime(Protocol):
-    """What the gate needs of the running gateway."""
-
-    @property
-    def policy(self) -> Policy:
-        """The policy of the moment."""
-
-    @property
-    def journal(self) -> Journal:
-        """Where records go."""
-
-    def listed(self, host: str, port: int) -> bool:
-        """Say whether an upstream of the policy lives at this address."""
-
-    async def begin(self) -> None:
-        """Record the start."""
-
-    async def run(self) -> None:
-        """Keep everything beside the data path going."""
-
-    async def end(self) -> None:
-        """Record the stop and close."""
+from mcp_sod.wire.receipts import Handed
+from mcp_sod.wire.strict_json import Json, Texts
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +33,8 @@ class Principal:
     actors: frozenset[str] = frozenset()
     expires: float = 0.0  # seconds since the epoch
     fingerprint: str = ""  # keyed hash of the token, for records
+    token_id: str | None = None  # `jti`
+    keys: frozenset[str] = frozenset()  # thumbprints the token is bound to, and the id of the key it was signed with
 
     @property
     def binding(self) -> tuple[str, ...]:
@@ -75,7 +49,7 @@ class Principal:
     @property
     def behind(self) -> frozenset[str]:
         """Every key of everyone behind a call of this principal; two principals whose keys meet are one person."""
-        return self.person | self.actors | {self.account}
+        return self.person | self.actors | {self.account, self.account.casefold()}
 
     def facts(self) -> dict[str, object]:
         """Return what records say of it."""
@@ -183,6 +157,9 @@ class Request:
     http2: bool = False  # by what was agreed with the client (ALPN)
     version: str = "HTTP/1.1"  # by what the message says
     server_name: str | None = None  # whom the client's TLS asked for (RFC 6066, section 3)
+    secure: bool = False  # it came over TLS
+    certificate: str | None = None  # SHA-256 thumbprint of the client's certificate (RFC 8705, section 3.1)
+    tunnel: tuple[str, ...] = ()  # `Proxy-Authorization` of the CONNECT that it came through
 
     def header(self, name: str) -> list[str]:
         """Return all values of a header."""
@@ -203,6 +180,9 @@ class Exchange:
     call: Call | None = None
     inspected: Inspected | None = None
     principal: Principal | None = None
+    token: str | None = field(default=None, repr=False)  # the caller's, until it is exchanged for another
+    barred: Callable[[], Refusal | None] = field(default=lambda: None)  # why the principal may act no more, if so
+    revoked: Callable[[frozenset[str]], bool] = field(default=lambda _keys: False)  # whether a person of these keys is
     standing: Standing | None = None
     roles: frozenset[str] | None = None
     visible_tool: Callable[[str], bool] | None = None
@@ -211,8 +191,17 @@ class Exchange:
     uncovered: bool = False  # something risky stands where no approval would bind it
     declined: str | None = None  # why a client's answer was refused, where an error goes upstream in its place
     redact: Callable[[str], str] = field(default=lambda _text: "[not shown]")
+    separated: bool = False  # no separation by object stands against it
     digest: str | None = None
     ticket: str | None = None
+    claimed: bool = False  # what it does to which object is remembered
+    on_result: Callable[[Mapping[str, Json]], None] | None = None  # hears each raw answer, before it is masked
+    recipient: Literal["sender"] | Handed | None = None  # who gets the result; None: not decided
+    collects: str | None = None  # the receipt whose result the call is to get
+    awaited: bool = False  # where the result is to wait for someone else, if it is, is durable
+    kept: bytes | None = None  # the outcome for that one, masked
+    asked_back: bool = False  # it was no outcome but a question of the server's
+    settled: bool = False  # what goes to someone else is kept for that one
     recorded: bool = False  # its intent is durable
     reply_kind: ReplyKind | None = None
     bound: bool = False  # what the reply's head names is its owner's
@@ -223,10 +212,16 @@ class Exchange:
     @property
     def complete(self) -> bool:
         """Say whether every stage has filled in its part: a stage that was skipped is missed here."""
+        return self.judged and self.claimed and self.awaited and self.recorded
+
+    @property
+    def judged(self) -> bool:
+        """Say whether every stage that judges the call has done so, and the call may be acted upon."""
         parts = (
             self.upstream, self.call, self.principal, self.standing, self.inspected, self.roles, self.digest,
+            self.recipient,
         )  # fmt: skip
-        return all(part is not None for part in parts) and isinstance(self.verdict, Allow) and self.recorded
+        return all(part is not None for part in parts) and isinstance(self.verdict, Allow) and self.separated
 
     def bearings(self) -> dict[str, object]:
         """Return what a record needs to be found with the others of this exchange, and of its ticket."""
@@ -238,6 +233,9 @@ class Exchange:
             "method": cut(self.redact(call.method)) if call else None,
             "target": cut(self.redact(call.name)) if call and call.name else None,
             "ticket": self.ticket,
+            "receipt": self.recipient.receipt.id
+            if isinstance(self.recipient, Handed) and self.awaited
+            else self.collects,
             "session": fingerprint(self.standing.session) if self.standing and self.standing.session else None,
         }
 
@@ -250,6 +248,11 @@ class Exchange:
             "roles": sorted(self.roles or ()),
             "findings": [f"{found.action}:{found.rule}@{cut(self.redact(found.at))}" for found in self.findings],
         }
+
+
+def thumbprint(digest: bytes) -> str:
+    """Return the thumbprint of a key or certificate as tokens name it: its SHA-256 in base64url, unpadded."""
+    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
 
 
 def fingerprint(session: str) -> str:

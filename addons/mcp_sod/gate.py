@@ -13,13 +13,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
-from mitmproxy import flow, http
+from mitmproxy import connection, flow, http
 from mitmproxy.proxy import server_hooks
 from mitmproxy.utils import asyncio_utils
 
 from mcp_sod.answer import Instead, answer, why_broken
+from mcp_sod.contracts import Runtime
 from mcp_sod.errors import AuditError, Refusal, SodError, Unavailable, Unlisted, Withheld
-from mcp_sod.exchange import Exchange, Request, Runtime
+from mcp_sod.exchange import Exchange, Request, thumbprint
 
 logger = logging.getLogger("mcp_sod")
 
@@ -51,6 +52,7 @@ class Gate:
         self._settled = settled
         self._task: asyncio.Task[None] | None = None
         self._passages: WeakKeyDictionary[http.HTTPFlow, Passage] = WeakKeyDictionary()
+        self._tunnels: dict[str, tuple[str, ...]] = {}  # what a CONNECT said of its sender, by the client's connection
 
     async def running(self) -> None:
         """Begin, once mitmproxy runs."""
@@ -82,7 +84,7 @@ class Gate:
         passage = self.passage(flow)
         if passage.exchange is None:
             assert self.runtime is not None  # no stage stands before a gate without a runtime
-            passage.exchange = Exchange(self.runtime.policy, _request(flow))
+            passage.exchange = Exchange(self.runtime.policy, _request(flow, self._tunnels.get(flow.client_conn.id, ())))
         return passage.exchange
 
     def release(self, flow: http.HTTPFlow) -> None:
@@ -99,6 +101,12 @@ class Gate:
     def finish(self, flow: http.HTTPFlow) -> None:
         """Take note that the outcome is on record: without that, no whole reply is delivered."""
         self.passage(flow).finished = True
+
+    def settle(self, flow: http.HTTPFlow, status: int, body: bytes, headers: dict[str, str]) -> None:
+        """Answer with the gateway's own words, which a stage has put on record; nothing goes upstream."""
+        passage = self.passage(flow)
+        passage.finished = True
+        flow.response = passage.answer = http.Response.make(status, body, headers)
 
     async def refuse(self, flow: http.HTTPFlow, refusal: Refusal, *, head: bool = False) -> None:
         """Record a refusal and answer with it; if it cannot be recorded it is still a refusal.
@@ -149,6 +157,12 @@ class Gate:
         flow.response = http.Response.make(403, b"Not an upstream of this gateway.\n", {"content-type": "text/plain"})
         if self._listed(flow.request.host, flow.request.port):
             flow.response = None
+            client, said = flow.client_conn.id, tuple(flow.request.headers.get_all("proxy-authorization"))
+            self._tunnels[client] = (*self._tunnels.get(client, ()), *said)
+
+    def client_disconnected(self, client: connection.Client) -> None:
+        """Forget the tunnel."""
+        self._tunnels.pop(client.id, None)
 
     async def http_connect_error(self, flow: http.HTTPFlow) -> None:
         """Record a refused tunnel."""
@@ -257,12 +271,12 @@ def _may_leave(flow: http.HTTPFlow, passage: Passage) -> bool:
     )
 
 
-def _request(flow: http.HTTPFlow) -> Request:
-    data = flow.request.data
+def _request(flow: http.HTTPFlow, tunnel: tuple[str, ...]) -> Request:
+    data, shown = flow.request.data, flow.client_conn.certificate_list
     scheme, path = data.scheme.decode("latin-1"), data.path.decode("latin-1")
     return Request(
         method=data.method.decode("latin-1"),
-        url=f"{scheme}://{data.host}:{data.port}{path}",
+        url=f"{scheme}://{f'[{data.host}]' if ':' in data.host else data.host}:{data.port}{path}",
         headers=tuple((name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in data.headers.fields),
         body=data.content or b"",
         authority=data.authority.decode("latin-1"),
@@ -271,6 +285,9 @@ def _request(flow: http.HTTPFlow) -> Request:
         http2=flow.client_conn.alpn == b"h2",
         version=flow.request.http_version,
         server_name=flow.client_conn.sni,
+        secure=flow.client_conn.tls,
+        certificate=thumbprint(shown[0].fingerprint()) if shown else None,
+        tunnel=tunnel,
     )
 
 

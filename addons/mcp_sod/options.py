@@ -23,6 +23,7 @@ FORCED: Mapping[str, object] = {
     "connection_strategy": "lazy",  # nothing is said to an upstream before a call is released
     "validate_inbound_headers": True,
     "onboarding": False,
+    "keep_host_header": True,  # as its sender knows us; `Release` puts the upstream's own there, unless told not to
 }
 
 _WHY = {

@@ -1,6 +1,7 @@
 """The running gateway: what is opened at the start, kept going beside the data path, and closed at the end."""
 
 import asyncio
+import functools
 import logging
 import os
 import secrets
@@ -8,17 +9,26 @@ from pathlib import Path
 
 from mcp_sod import __version__
 from mcp_sod.approval.desk import Desk
-from mcp_sod.approval.tickets import Tickets
 from mcp_sod.audit.journal import Journal
 from mcp_sod.audit.shipper import ForkError, Shipper
 from mcp_sod.audit.store import open_store
 from mcp_sod.console.api import build
 from mcp_sod.console.server import Server, claim
+from mcp_sod.database import Database
+from mcp_sod.delivery.deliveries import Deliveries
 from mcp_sod.errors import AuditError, PolicyError, SodError, StartError
-from mcp_sod.identity.tokens import Verifier
+from mcp_sod.identity.keysets import Fixed
+from mcp_sod.identity.minting import Mint, issuer_of
+from mcp_sod.identity.revocations import Revocations
+from mcp_sod.identity.saml import certificates_are_there
+from mcp_sod.identity.tokens import Own, Verifier
+from mcp_sod.identity.used_assertions import UsedAssertions
 from mcp_sod.intake.routing import addresses
 from mcp_sod.policy.load import load, policy_files
 from mcp_sod.policy.policy import Policy
+from mcp_sod.release.exchanged import ExchangedTokens
+from mcp_sod.release.signing import open_signer
+from mcp_sod.separation.memory import Memory
 from mcp_sod.wire.conversation import Conversations
 
 logger = logging.getLogger("mcp_sod")
@@ -34,9 +44,12 @@ class Runtime:
         self.policy = policy
         state = _folder(policy.state)
         self._fingerprint_key = _key(state / "keys" / "fingerprint.key")
-        self.verifier = Verifier(policy, self._fingerprint_key)
+        self.mint = Mint(state / "keys" / "sign-on.key")
+        self.verifier = Verifier(policy, self._fingerprint_key, own=self._own(policy))
         self.ownership_key = _key(state / "keys" / "ownership.key")
         self.conversations = Conversations()
+        self.signer = open_signer(state / "keys", _known_as(policy))
+        self.exchanged = ExchangedTokens()
         self._console = Server(build(self), claim(*policy.gateway.console_address))
         audit, name = policy.audit, policy.gateway.name
         self.journal = Journal.open(
@@ -44,8 +57,19 @@ class Runtime:
         )
         self._store = open_store(audit.store, base=policy.base, days=audit.retention.days, mode=audit.retention.mode)
         self._shipper = Shipper(self.journal, self._store, batch_bytes=8 << 20)
-        self.desk = Desk(Tickets(state / "tickets.sqlite"), self.journal)
+        self.database = Database(state / policy.gateway.database)
+        self.used_assertions = UsedAssertions(self.database)
+        self.desk = Desk(self.database, self.journal)
+        self.deliveries = Deliveries(self.database, self.journal, _key(state / "keys" / "delivery.key"), name)
+        self.revocations = Revocations(self.database)
+        self.objects = Memory(self.database)
+        self.keeps_host = False  # mitmproxy's `keep_host_header`, as it was asked for
         self._fault: str | None = None
+
+    def _own(self, policy: Policy) -> Own:
+        """Return the issuers for whom the gateway makes tokens itself; raises PolicyError."""
+        certificates_are_there(policy)
+        return {saml.entity: (issuer_of(saml), Fixed(self.mint.public)) for saml in policy.document.saml.values()}
 
     def listed(self, host: str, port: int) -> bool:
         """Say whether an upstream of the policy lives at this address."""
@@ -69,17 +93,22 @@ class Runtime:
             raise
         except AuditError as error:  # the store is away for now: `obstacle` will say so
             logger.warning("%s", error)
+        await self.revocations.look()
         if not self.policy.document.identity:
             logger.warning("Every call is refused until %s names an identity provider.", self.policy.identity_file)
         await self.journal.write(
             "started", policy=self.policy.digest, version=__version__, store=self.policy.audit.store
         )
+        await self.deliveries.begin()
 
     async def run(self) -> None:
         """Keep the parts going until cancelled; if one of them ends, calls are refused from then on."""
         try:
             async with asyncio.TaskGroup() as tasks:
-                for part in (self._shipper.run(), self.desk.watch(), self._console.run_here(), self._watch()):
+                for part in (
+                    self._shipper.run(), self._console.run_here(), self._watch(), self.desk.watch(),
+                    self.deliveries.watch(), self.revocations.watch(), self._follow_revocations(),
+                ):  # fmt: skip
                     tasks.create_task(part)
         except* Exception as failures:  # noqa: BLE001 (an edge: whatever ended it, nothing goes through any more)
             kinds = ", ".join(type(failure).__name__ for failure in failures.exceptions)
@@ -93,8 +122,20 @@ class Runtime:
             await self._shipper.flush()
         except AuditError as error:
             logger.error("At the end: %s", error)  # noqa: TRY400 (no traceback: no payload)
-        await self.desk.close()
+        self.database.close()
         await self.journal.close()
+        await self.exchanged.close()
+
+    async def _follow_revocations(self) -> None:
+        """Let go of what waits for whoever is revoked, by this process, by another, or by a changed policy."""
+        while True:
+            await self.revocations.more.wait()
+            self.revocations.more.clear()
+            listed = self.policy.document.revocation
+            try:
+                await self.desk.cancel(functools.partial(self.revocations.reaches, listed=listed))
+            except SodError as error:  # their calls are refused all the same
+                logger.error("Tickets of revoked people could not be cancelled: %s", error)  # noqa: TRY400 (no payload)
 
     async def _watch(self) -> None:
         """Load the policy anew whenever its folder changes; a bad change is refused and the last good policy stays."""
@@ -117,9 +158,11 @@ class Runtime:
             return
         if (changed.gateway, changed.audit) != (self.policy.gateway, self.policy.audit):
             raise PolicyError("gateway: and audit: cannot change while the gateway runs.", hint="Restart it.")
-        verifier = Verifier(changed, self._fingerprint_key)
+        verifier = self.verifier.under(changed, self._own(changed))
         await self.journal.write("policy changed", policy=changed.digest, before=self.policy.digest)
         self.policy, self.verifier = changed, verifier
+        self.exchanged.forget()
+        self.revocations.more.set()  # the list in the policy may be longer
         logger.info("The changed policy is in force.")
 
 
@@ -131,6 +174,11 @@ def open_runtime(folder: Path) -> Runtime:
         raise
     except OSError as error:
         raise StartError(f"{error.filename or 'A file'}: {error.strerror}.", hint="Check the state folder.") from None
+
+
+def _known_as(policy: Policy) -> str:
+    """Return what the gateway calls itself in what it signs: its first public address, or a name made of its own."""
+    return next(iter(policy.gateway.public), f"urn:mcp-sod:{policy.gateway.name}")
 
 
 def _folder(state: Path) -> Path:

@@ -10,6 +10,7 @@ from pathlib import Path
 from tests.bench.contenders import Field, field
 from tests.bench.figures import Outcome, report
 from tests.bench.load import Figures, run
+from tests.bench.tokens import measure_tokens
 from tests.bench.workloads import DEFAULT, EVENTS, Workload
 
 WARM_UP = 0.4  # seconds
@@ -57,11 +58,12 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     asked = parser.parse_args()
     workloads = list(dict.fromkeys(asked.sizes or map(Workload.named, DEFAULT)))
+    tokens = measure_tokens()
     outcomes = measure(workloads, asked.rounds, asked.seconds, asked.connections)
     if asked.json:
-        print(json.dumps(report(outcomes)))
+        print(json.dumps(report(outcomes, tokens)))
     else:
-        print("\n\n".join(outcome.table(asked.connections) for outcome in outcomes))
+        print("\n\n".join([*(outcome.table(asked.connections) for outcome in outcomes), tokens.line()]))
 
 
 if __name__ == "__main__":

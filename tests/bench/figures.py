@@ -10,6 +10,7 @@ from typing import Any
 
 from tests.bench.contenders import MODES
 from tests.bench.load import Figures
+from tests.bench.tokens import TokenFigures
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +55,11 @@ class Outcome:
         return {"medians": medians, "ratio": {mode: statistics.median(self.ratios(mode)) for mode in MODES}}
 
 
-def report(outcomes: Sequence[Outcome]) -> dict[str, Any]:
+def report(outcomes: Sequence[Outcome], tokens: TokenFigures) -> dict[str, Any]:
     """All of it as JSON has it: the first workload's figures at the top, those of each by its title below."""
     by_title = {outcome.title: outcome.facts() for outcome in outcomes}
-    return {"date": today(), "machine": machine(), **outcomes[0].facts(), "workloads": by_title}
+    facts = {**outcomes[0].facts(), "workloads": by_title, "token_check_us": tokens.facts()}
+    return {"date": today(), "machine": machine(), **facts}
 
 
 def today() -> str:

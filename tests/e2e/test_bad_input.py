@@ -106,7 +106,7 @@ WRONG: dict[str, tuple[Fault, list[str]]] = {
     "a file for a spool": (state("spool", "not a folder"), ["The spool", "cannot be opened", "Check the folder"]),
     "no tickets in their file": (
         state("tickets.sqlite", "no database at all\n" * 99),
-        ["The ticket file", "tickets.sqlite cannot be used", "Check the file and its folder."],
+        ["The database", "tickets.sqlite cannot be used", "Check the file and its folder."],
     ),
     "half a fingerprint key": (
         state("keys/fingerprint.key", "half"),

@@ -6,10 +6,15 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
+from tests.world.receipts import PAYLOAD, Post, outcome, said, streamed, whole, with_viewers
 from tests.world.sabotage import SCRIPT, Orders
 from tests.world.scene import GOOD, GOOD_EVENTS, SECRET, STEWARD, Scene, passed
 
-STAGES = ["Intake", "Identity", "Masking", "Roles", "Risk", "Approval", "Audit", "Release"]
+STAGES = [
+    "Intake", "Identity", "Masking", "Roles", "Recipient", "Separation", "Risk", "Approval", "Claims", "Delivery",
+    "Audit", "Release",
+    "Audit", "Release",
+]  # fmt: skip
 FAULTS = [
     "step raise",  # inside the step, where the chain's own edge stands
     "step halt",
@@ -43,7 +48,8 @@ def orders(tmp_path_factory: pytest.TempPathFactory) -> Orders:
 @pytest.fixture(scope="module")
 def scene(tmp_path_factory: pytest.TempPathFactory, orders: Orders) -> Iterator[Scene]:
     """A gateway whose stages can be broken."""
-    with Scene(tmp_path_factory.mktemp("scene"), script=SCRIPT, env=orders.environment) as running:
+    changed = {"script": SCRIPT, "env": orders.environment, **with_viewers()}
+    with Scene(tmp_path_factory.mktemp("scene"), **changed) as running:
         yield running
 
 
@@ -93,9 +99,11 @@ def refused(scene: Scene, orders: Orders, order: str) -> None:
 # A fault after all of a stage's work changes nothing, unless it keeps the stages behind it from theirs.
 REPLY_FAULTS = [
     (point, fault)
-    for point in ("Intake.responseheaders", "Masking.response", "Audit.response")
+    for point in ("Intake.responseheaders", "Masking.response", "Claims.response", "Audit.response")
     for fault in (*FAULTS, *SKIPS)
-    if point == "Masking.response" or not fault.startswith("late-hook")
+    if point in ("Masking.response", "Claims.response") or not fault.startswith("late-hook")
+    # Claims that are skipped stay open, which keeps people from more, not from less.
+    if point != "Claims.response" or fault not in SKIPS
 ]
 
 
@@ -111,7 +119,9 @@ def test_a_stage_that_fails_delivers_nothing(scene: Scene, orders: Orders, point
 
 
 @pytest.mark.parametrize("fault", [*FAULTS, *SKIPS])
-@pytest.mark.parametrize("point", ["Intake.responseheaders", "Masking.responseheaders", "Audit.response"])
+@pytest.mark.parametrize(
+    "point", ["Intake.responseheaders", "Masking.responseheaders", "Claims.response", "Audit.response"]
+)
 def test_a_stage_that_fails_streams_nothing_raw(scene: Scene, orders: Orders, point: str, fault: str) -> None:
     """When a hook fails on a streamed reply, what reaches the client is masked or nothing, and it is on record."""
     seen = scene.watch()
@@ -131,3 +141,52 @@ def test_masks_that_fail_on_a_stream_deliver_nothing(scene: Scene, orders: Order
         assert SECRET not in scene.call(reply=GOOD_EVENTS, patience=0.5).text
     assert orders.struck
     assert seen.record(event="replied")
+
+
+@pytest.mark.parametrize("fault", [*FAULTS, *SKIPS])
+@pytest.mark.parametrize("point", ["Masking.response", "Delivery.response"])
+def test_a_stage_that_fails_gives_a_sender_nothing_of_a_viewers_result(
+    scene: Scene, orders: Orders, point: str, fault: str
+) -> None:
+    """When a hook fails on a reply that goes to someone else, its sender gets nothing of it, and it is on record."""
+    seen, post = scene.watch(), Post(scene)
+    orders.give(f"{point} {fault}")
+    reply = post.send(whole(outcome()), groups=STEWARD)
+    struck = orders.struck
+    orders.give("")
+    assert struck
+    assert PAYLOAD not in reply.text
+    assert "replied" in seen.events() or {record.get("code") for record in seen.records} & {"withheld", "unavailable"}
+    assert PAYLOAD in post.collect(post.receipt()).text
+
+
+@pytest.mark.parametrize("fault", [*FAULTS, *SKIPS])
+@pytest.mark.parametrize("point", ["Masking.responseheaders", "Delivery.response"])
+def test_a_stage_that_fails_streams_nothing_of_a_viewers_result(
+    scene: Scene, orders: Orders, point: str, fault: str
+) -> None:
+    """The same for a reply that is streamed; where it was not kept, the viewer is not promised it for ever."""
+    seen, post = scene.watch(), Post(scene)
+    orders.give(f"{point} {fault}")
+    with contextlib.suppress(httpx.RemoteProtocolError):
+        assert PAYLOAD not in post.send(streamed(outcome()), groups=STEWARD).text
+    struck = orders.struck
+    orders.give("")
+    assert struck
+    receipt = seen.record(event="forwarded")["receipt"]
+    listed = post.listed(receipt, sub="ada", groups=STEWARD)
+    assert listed is not None
+    if listed["state"] != "kept":
+        assert seen.record(event="lost", receipt=receipt)
+    assert said(post.collect(post.receipt()))["result"]["isError"] is False
+
+
+@pytest.mark.parametrize("fault", ["raise", "halt"])
+def test_masks_that_fail_on_a_stream_give_a_sender_nothing(scene: Scene, orders: Orders, fault: str) -> None:
+    """An exception in the function through which a receipt streams gives nothing of the result, and is on record."""
+    seen, post = scene.watch(), Post(scene)
+    orders.give(f"Stream call {fault}")
+    with contextlib.suppress(httpx.HTTPError):
+        assert PAYLOAD not in post.send(streamed(outcome())).text
+    assert orders.struck
+    assert seen.record(event="lost")

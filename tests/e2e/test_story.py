@@ -6,15 +6,21 @@ import time
 from collections.abc import Iterator
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
 
 from tests.conftest import SKIP_NOTHING
+from tests.story.accounts import one_human_two_accounts
 from tests.story.play import play
-from tests.story.telling import Teller
+from tests.story.possession import stolen_token
+from tests.story.setting import PARTNER, believed, open_setting
+from tests.story.telling import StoryError, Teller
 from tests.world import radosgw as ceph
+from tests.world.issuer import Issuer
 from tests.world.process import ROOT, Process, accepts
+from tests.world.trail import Trail
 
 DEMO = ROOT / "scripts" / "demo"
 TRIED = {
@@ -74,6 +80,45 @@ def test_a_line_that_is_not_so_is_told(tmp_path: Path) -> None:
     assert "expected: (True, 'held')" in said.getvalue()
     assert "seen: (False, '')" in said.getvalue()
     assert "All is well" not in said.getvalue()
+
+
+WRONG: dict[str, Any] = {  # what the policy says of its identity providers, the chapter that fails by it, and how
+    "people are told by e-mail alone": (
+        {"claims": {"person": ["email"]}}, one_human_two_accounts, "failed: the list says she may not",
+    ),
+    "bound tokens are not taken": (
+        {"proof": "bearer"}, stolen_token, "bound to its sender in a way that the policy does not take",
+    ),
+}  # fmt: skip
+
+
+def believing(folder: Path, **changed: Any) -> dict[str, Any]:
+    """The identity section of a story that will be told in this folder, changed."""
+    section = believed(Issuer(folder / "issuer"), Issuer(folder / "partner", url=PARTNER))
+    return {"identity": [issuer | changed for issuer in section["identity"]]}
+
+
+def test_a_client_that_proves_gives_the_nonce_it_is_asked_for(tmp_path: Path) -> None:
+    """Where every proof needs a nonce of the gateway's, the chapter of the stolen token is told all the same."""
+    said = StringIO()
+    section = believing(tmp_path, dpop={"nonce": "required"})
+    with open_setting(tmp_path, "folder", identity=section) as setting:
+        stolen_token(setting, Teller(Console(file=said, width=200)))
+        records = Trail(setting.gateway.state, tmp_path / "audit").read()
+    assert "The proof was used before" in said.getvalue()
+    assert [record.get("reason") for record in records].count("The proof needs a nonce of this gateway.") >= 1
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_a_chapter_that_is_not_so_is_told(tmp_path: Path, wrong: str) -> None:
+    """Where two accounts are two people, or a proof is worth nothing, these chapters fail and say where."""
+    said = StringIO()
+    tell = Teller(Console(file=said, width=200))
+    changed, chapter, complaint = WRONG[wrong]
+    section = believing(tmp_path, **changed)
+    with open_setting(tmp_path, "folder", identity=section) as setting, pytest.raises(StoryError):
+        chapter(setting, tell)
+    assert complaint in said.getvalue()
 
 
 def test_what_staying_prints_works(staying: Process, temporary: Path) -> None:

@@ -50,6 +50,7 @@ class Passing:
 
     def __init__(self, house: House) -> None:
         self._runner = asyncio.Runner()
+        self._runner.run(house.revocations.look())
         self._chain = Chain(house)
         self._token = house.token("alice", "users").encode()
         self._records = house.journal.records
@@ -112,9 +113,10 @@ class Passing:
         return cast("Masks", flow.response.stream)
 
     async def _intake(self, flow: http.HTTPFlow) -> None:
-        intake = self._chain.stages[0]
+        metadata, intake = self._chain.stages[:2]
         assert intake.name == "sod-intake"
-        await intake.request(flow)  # type: ignore[attr-defined]
+        for stage in (metadata, intake):
+            await stage.request(flow)  # type: ignore[attr-defined]
 
     async def _reply(self, flow: http.HTTPFlow, chunks: Sequence[bytes], fields: Fields, status: int) -> bytes:
         await self._head(flow, fields, status)

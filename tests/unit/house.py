@@ -6,9 +6,16 @@ from pathlib import Path
 from typing import Any
 
 from mcp_sod.approval.desk import Desk
-from mcp_sod.approval.tickets import Tickets
+from mcp_sod.database import Database
+from mcp_sod.delivery.deliveries import Deliveries
+from mcp_sod.identity.minting import Mint
+from mcp_sod.identity.revocations import Revocations
 from mcp_sod.identity.tokens import Verifier
+from mcp_sod.identity.used_assertions import UsedAssertions
 from mcp_sod.intake.routing import addresses
+from mcp_sod.release.exchanged import ExchangedTokens
+from mcp_sod.release.signing import open_signer
+from mcp_sod.separation.memory import Memory as Objects
 from mcp_sod.wire.conversation import Conversations
 
 from tests.unit.making import Memory, policy_of
@@ -23,7 +30,10 @@ ALL: Mapping[str, Any] = {
         "steward": {"groups": ["stewards"]},
     },
     "permissions": {"sender": [{"upstream": "tools", "methods": ["*"], "tools": ["*"], "except": ["drop"]}]},
-    "separation": {"static": [["sender", "approver"]]},
+    "separation": {
+        "static": [["sender", "approver"]],
+        "by_object": [{"duties": [{"tool": "make", "key": "result:/id"}, {"tool": "pay", "key": "arguments:/id"}]}],
+    },
     "detectors": {"key": {"regex": r"\bAKIA[A-Z2-7]{16}\b"}},
     "rules": [
         {"id": "key", "detect": ["key"], "action": "hold"},
@@ -44,7 +54,16 @@ class House:
         self.verifier = Verifier(self.policy, b"k" * 32)
         self.ownership_key = b"o" * 32
         self.conversations = Conversations()
-        self.desk = Desk(Tickets(folder / "tickets.sqlite"), self.journal)
+        self.signer = open_signer(folder, "urn:mcp-sod:gw-test")
+        self.exchanged = ExchangedTokens()
+        self.database = Database(folder / "tickets.sqlite")
+        self.desk = Desk(self.database, self.journal)
+        self.deliveries = Deliveries(self.database, self.journal, b"d" * 32, "gw-test")
+        self.objects = Objects(self.database)
+        self.revocations = Revocations(self.database, lambda: 0.0)  # nobody looks again, and nothing grows stale
+        self.used_assertions = UsedAssertions(self.database)
+        self.mint = Mint(folder / "sign-on.key")
+        self.keeps_host = False
         self.trouble: str | None = None
 
     def obstacle(self) -> str | None:
@@ -62,8 +81,9 @@ class House:
         """Nothing runs beside."""
 
     async def end(self) -> None:
-        """Closes the desk."""
-        await self.desk.close()
+        """Closes the database and the connections."""
+        self.database.close()
+        await self.exchanged.close()
 
     def token(self, who: str, *groups: str, **claims: Any) -> str:
         """A good token of someone in these groups."""
@@ -74,6 +94,7 @@ class House:
 async def house(folder: Path, **sections: Any) -> AsyncIterator[House]:
     """A house that is closed at the end."""
     built = House(folder, **sections)
+    await built.revocations.look()
     try:
         yield built
     finally:

@@ -19,7 +19,7 @@ from mcp_sod.wire.ownership import Owner
 GATEWAY: Mapping[str, Any] = {"name": "gw-test", "state": "state"}
 EMPTY: Mapping[str, Any] = {
     "upstreams": {}, "identity": [], "roles": {}, "permissions": {}, "separation": {}, "rules": [], "masking": [],
-    "audit": {},
+    "audit": {}, "revocation": {},
 }  # fmt: skip
 UPSTREAM = "http://127.0.0.1:9000/mcp"
 
@@ -84,6 +84,7 @@ def exchange_of(policy: Policy, call: Call, principal: Principal | None = None) 
     exchange.digest = call.digest("tools")
     exchange.redact = str
     exchange.inspected = inspected(policy, call)
+    exchange.recipient = "sender"
     return exchange
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from tests.bench.figures import Outcome, report
 from tests.bench.load import Figures, load
+from tests.bench.tokens import TokenFigures, measure_tokens
 from tests.bench.upstream import BODY, EVENTS, HEAD, STREAM, Answers
 from tests.bench.workloads import DEFAULT, Workload
 from tests.world.process import ROOT
@@ -95,7 +96,7 @@ def test_ratios_are_of_runs_that_were_next_to_each_other() -> None:
 
 def test_the_report_for_programs() -> None:
     """JSON has the first workload's figures at its top, and those of each by its title."""
-    found = json.loads(json.dumps(report([OUTCOME, Outcome("x", OUTCOME.rounds)])))
+    found = json.loads(json.dumps(report([OUTCOME, Outcome("x", OUTCOME.rounds)], TokenFigures(200.0, 4.0, 250.0))))
     assert found["ratio"] == {"reverse": 1, "regular": 0.25}
     assert found["medians"]["direct"] == {"rate": 1000, "p50": 2, "p99": 3}
     assert found["workloads"].keys() == {"1 KB tools/call", "x"}
@@ -111,3 +112,11 @@ def test_the_readme_quotes_what_it_prints() -> None:
         for text in (quoted[1], OUTCOME.table(8))
     ]
     assert shapes[0] == shapes[1]
+
+
+def test_a_token_seen_before_costs_next_to_nothing() -> None:
+    """A known token costs under 50 µs, its control, a new one, several times that; a proof is checked each time."""
+    found = measure_tokens()
+    assert found.seen < 50
+    assert found.new > 4 * found.seen
+    assert found.proven > 4 * found.seen

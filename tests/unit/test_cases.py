@@ -8,7 +8,7 @@ from tests.unit.cases import Table, tables
 
 TABLES = {
     f"{kind}/{name}": table
-    for kind in ("approval", "identity", "masking", "policy", "risk", "roles", "wire")
+    for kind in ("approval", "delivery", "identity", "masking", "policy", "risk", "roles", "saml", "separation", "wire")
     for name, table in tables(kind).items()
 }
 PASSES = {"allowed": True, "verdict": "allow", "same": True, "becomes": "approved"}

@@ -21,6 +21,9 @@ TABLE = {  # code: (status, in band, event); what callers, dashboards and alerts
     "unlisted": (403, False, "rejected"),
     "misdirected": (421, False, "rejected"),
     "unauthenticated": (401, False, "rejected"),
+    "unauthenticated-proxy": (407, False, "rejected"),
+    "insufficient-scope": (403, False, "rejected"),
+    "revoked": (403, True, "denied"),
     "foreign": (404, True, "denied"),
     "foreign-session": (404, False, "rejected"),
     "no-method": (404, False, "rejected"),
@@ -62,5 +65,5 @@ def test_an_error_says_what_to_do() -> None:
 
 def test_a_challenge_names_an_error_only_where_there_was_a_token() -> None:
     """RFC 6750, section 3.1: without credentials, no error code."""
-    assert Unauthenticated("x", token_given=False).challenge == ""
-    assert Unauthenticated("x").challenge == ', error="invalid_token"'
+    assert Unauthenticated("x", token_given=False).error == ""
+    assert Unauthenticated("x").error == "invalid_token"

@@ -9,10 +9,11 @@ from tests.world.scene import Scene
 
 
 def console(
-    scene: Scene, method: str, path: str, *, sub: str = "paula", email: str | None = None, **options: Any
-) -> httpx.Response:
-    """What the console answers to an approver."""
-    token = scene.issuer.token(sub, groups=("mcp-approvers",), email=email or f"{sub}@people.example")
+    scene: Scene, method: str, path: str, *, sub: str = "paula", email: str | None = None, token: str = "",
+    **options: Any,
+) -> httpx.Response:  # fmt: skip
+    """What the console answers to an approver, or to whoever this token is of."""
+    token = token or scene.issuer.token(sub, groups=("mcp-approvers",), email=email or f"{sub}@people.example")
     with raw_http() as http:
         headers = {"Authorization": f"Bearer {token}"}
         return http.request(method, f"{scene.gateway.console_url}/api/v1/{path}", headers=headers, **options)

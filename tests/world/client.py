@@ -54,6 +54,7 @@ async def sdk_client(
     proxy: str | None = None,
     era: Era | Literal["auto"] = "auto",
     patience: float = 60,
+    auth: httpx2.Auth | None = None,
     **options: Any,
 ) -> AsyncIterator[Client]:
     """The SDK's client, connected; `auto` is what it does by itself, `options` go to its constructor.
@@ -64,11 +65,12 @@ async def sdk_client(
         proxy: Put into HTTP_PROXY while the HTTP client reads its environment.
         era: Which revision to speak.
         patience: Seconds until a read gives up.
+        auth: Signs each request in a way of its own.
         options: Anything else `mcp.client.Client` takes.
     """
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     with environment(proxy_environment(proxy)):
-        http = httpx2.AsyncClient(headers=headers, timeout=httpx2.Timeout(patience))
+        http = httpx2.AsyncClient(headers=headers, timeout=httpx2.Timeout(patience), auth=auth)
     mode = "legacy" if era == LEGACY else era
     async with http, Client(streamable_http_client(url, http_client=http), mode=mode, **options) as client:
         yield client

@@ -51,6 +51,7 @@ class Reply:
 
 
 NOTHING = Reply.whole(b"{}")
+type Answering = Callable[[bytes], Reply]  # gives the reply to a request, as it arrived
 
 
 class Echo:
@@ -66,7 +67,7 @@ class Echo:
         self.port = 0
         self._log_file = log_file
         self._tls = tls
-        self._replies = deque(replies or (NOTHING,))
+        self._replies: deque[Reply | Answering] = deque(replies or (NOTHING,))
         self._stop: Callable[[], object] = lambda: None
         self._listening = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self.serve()), daemon=True)
@@ -85,7 +86,7 @@ class Echo:
         self._stop()
         self._thread.join(10)
 
-    def answer(self, *replies: Reply) -> None:
+    def answer(self, *replies: "Reply | Answering") -> None:
         """From now on gives these replies, one a request, and the last one for ever."""
         self._replies = deque(replies)
 
@@ -116,7 +117,8 @@ class Echo:
     def _took(self, request: bytes) -> Reply:
         """Keep the request; gives the reply that is its."""
         self._keep(request)
-        return self._replies.popleft() if len(self._replies) > 1 else self._replies[0]
+        reply = self._replies.popleft() if len(self._replies) > 1 else self._replies[0]
+        return reply if isinstance(reply, Reply) else reply(request)
 
     def _keep(self, request: bytes) -> None:
         self.arrived.append(request)

@@ -34,6 +34,7 @@ class Scene:
         options: More words for mitmdump's command line.
         state: The gateway's state folder, if not its own.
         limits: Put into the policy's `gateway.limits`.
+        settings: Put into the policy's `gateway`.
         others: What else the Echo's host speaks, each below a path of that name.
         changed: Replaces parts of the default policy, as `default_policy` takes them.
     """
@@ -48,6 +49,7 @@ class Scene:
         options: Sequence[str] = (),
         state: Path | None = None,
         limits: Mapping[str, Any] | None = None,
+        settings: Mapping[str, Any] | None = None,
         others: Sequence[str] = (),
         **changed: Any,
     ) -> None:
@@ -58,10 +60,11 @@ class Scene:
         more = {kind: {"url": f"{host}/{kind}/", "speaks": kind} for kind in others}
         changed["upstreams"] = {**changed.get("upstreams", {}), **more}
         policy = default_policy(self.issuer, self.echo.url, **changed)
-        settings: Any = policy["gateway.yaml"]
-        settings["gateway"]["limits"] |= limits or {}
+        mine: Any = policy["gateway.yaml"]
+        mine["gateway"]["limits"] |= limits or {}
+        mine["gateway"] |= settings or {}
         if state is not None:
-            settings["gateway"]["state"] = str(state)
+            mine["gateway"]["state"] = str(state)
         self.gateway = Gateway(
             folder / "gateway",
             policy,

@@ -28,6 +28,7 @@ class Approval(Stage):
         call = cast("Call", exchange.call)
         upstream = cast("str", exchange.upstream_name)
         exchange.digest = await worked_out(len(exchange.request.body), call.digest, upstream)
+        _check_standing(exchange)
         hold = exchange.verdict
         if not isinstance(hold, Hold):
             return
@@ -45,7 +46,9 @@ class Approval(Stage):
             )
         ticket = await self._desk.ticket_for(exchange, hold)
         exchange.ticket = ticket.id
-        ticket = await self._desk.wait(ticket, exchange.policy.gateway.limits.hold)
+        patience = exchange.policy.gateway.limits.hold
+        ticket = await self._desk.wait(ticket, patience, lambda: exchange.barred() is not None)
+        _check_standing(exchange)
         if ticket.state == "approved" and not flow.client_conn.connected:
             raise Held("The caller has left.", hint="Its approval is kept for when it comes back.")
         if cast("Principal", exchange.principal).expires <= time.time():
@@ -55,6 +58,8 @@ class Approval(Stage):
     async def _decide(self, ticket: Ticket, exchange: Exchange) -> None:
         match ticket.state:
             case "approved":
+                if await self._desk.approver_fell(ticket, exchange.revoked):
+                    raise Denied(f"An approver of ticket {ticket.id} was revoked.", hint="Send the call again later.")
                 if not await self._desk.use(ticket, exchange):
                     raise Denied(f"The approval of ticket {ticket.id} has been used already or is over.")
                 exchange.verdict = Allow(ticket.id)
@@ -69,3 +74,10 @@ class Approval(Stage):
                 raise Denied(f"The approval of ticket {ticket.id} has been used already.")
             case _:
                 raise Denied(f"Ticket {ticket.id} is {ticket.state}.", hint="Send the call again for a new one.")
+
+
+def _check_standing(exchange: Exchange) -> None:
+    """Raise the refusal of a principal who was revoked since the token was looked at."""
+    barred = exchange.barred()
+    if barred is not None:
+        raise barred

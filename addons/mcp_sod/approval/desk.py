@@ -5,28 +5,27 @@ import secrets
 import time
 from collections import Counter
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from weakref import WeakValueDictionary
-
-import sqlalchemy as sa
 
 from mcp_sod.approval.tickets import Need, Ticket, Tickets, Vote
 from mcp_sod.approval.voting import Ballot, Voter, objection, outcome
-from mcp_sod.errors import SodError, TicketError, Unavailable
-from mcp_sod.exchange import Exchange, Hold, Journal
+from mcp_sod.contracts import Journal
+from mcp_sod.database import Database
+from mcp_sod.errors import SodError, TicketError
+from mcp_sod.exchange import Exchange, Hold
 
 POLL = 0.5  # seconds: how late a vote taken by another process, or an expiry, is noticed
 
 
 class Desk:
-    """Approval's side of the data path and of the console, over one ticket file."""
+    """Approval's side of the data path and of the console, over the tickets of one database."""
 
-    def __init__(self, tickets: Tickets, journal: Journal, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, database: Database, journal: Journal, clock: Callable[[], float] = time.time) -> None:
         """`journal` learns of every ticket, vote, grant and expiry before anyone can act on it."""
-        self._tickets = tickets
+        self._tickets = Tickets(database)
+        self._do = database.run
         self._journal = journal
         self._clock = clock
-        self._thread = ThreadPoolExecutor(1, "tickets")
         self._waiting: Counter[str] = Counter()
         self._opening: WeakValueDictionary[tuple[str, str, str], asyncio.Lock] = WeakValueDictionary()
         self._changed = asyncio.Condition()
@@ -79,12 +78,12 @@ class Desk:
             shown=exchange.shown,
         )
 
-    async def wait(self, ticket: Ticket, patience: float) -> Ticket:
-        """Return the ticket once it is settled, or as it is after `patience` seconds."""
+    async def wait(self, ticket: Ticket, patience: float, over: Callable[[], bool]) -> Ticket:
+        """Return the ticket once it is settled, or as it is after `patience` seconds, or once `over` says so."""
         until = time.monotonic() + patience
         self._waiting[ticket.id] += 1
         try:
-            while ticket.state == "pending" and (left := until - time.monotonic()) > 0:
+            while ticket.state == "pending" and not over() and (left := until - time.monotonic()) > 0:
                 try:
                     async with asyncio.timeout(left), self._changed:
                         await self._changed.wait()
@@ -108,6 +107,20 @@ class Desk:
         if used:
             await self._journal.write("granted", **exchange.facts())
         return used
+
+    async def approver_fell(self, ticket: Ticket, revoked: Callable[[frozenset[str]], bool]) -> bool:
+        """Say whether someone who said yes was revoked since."""
+        votes = await self._do(self._tickets.votes, ticket.id)
+        return any(revoked(vote.behind) for vote in votes if vote.decision == "approve")
+
+    async def cancel(self, revoked: Callable[[frozenset[str]], bool]) -> None:
+        """Cancel the tickets of whoever was revoked, and wake who waits."""
+        for ticket in await self._do(self._tickets.open_of, revoked):
+            reason = "Whoever asked, or stands behind it, was revoked."
+            facts = {"ticket": ticket.id, "digest": ticket.digest, "account": ticket.account}
+            await self._journal.write("cancelled", **facts, reason=reason)
+            await self._do(self._tickets.move, ticket.id, ticket.state, "cancelled", self._now())
+        await self._wake()
 
     async def watch(self) -> None:
         """Notice expiry and what other processes do to tickets, for as long as the gateway runs."""
@@ -188,21 +201,9 @@ class Desk:
 
     # inside
 
-    async def close(self) -> None:
-        """Let go of the file."""
-        self._thread.shutdown(wait=True, cancel_futures=True)
-        self._tickets.close()
-
     async def _wake(self) -> None:
         async with self._changed:
             self._changed.notify_all()
-
-    async def _do[*A, R](self, work: Callable[[*A], R], *args: *A) -> R:
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._thread, work, *args)
-        except (sa.exc.SQLAlchemyError, OSError, RuntimeError) as error:
-            raise Unavailable(f"The ticket file cannot be used ({type(error).__name__}).",
-                              hint="Check the state folder and the disk.") from None  # fmt: skip
 
     def _now(self) -> int:
         return int(self._clock())

@@ -4,13 +4,13 @@ States: pending → approved → used, or denied, expired, cancelled. Times are 
 """
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 import sqlalchemy as sa
 
-from mcp_sod.errors import TicketError
+from mcp_sod.database import Database
 from mcp_sod.policy.findings import Approval
 
 type State = Literal["pending", "approved", "used", "denied", "expired", "cancelled"]
@@ -100,25 +100,13 @@ class Ticket:
 
 
 class Tickets:
-    """The tickets of one gateway, or of several that share the file. Calls block: run them in a thread."""
+    """The tickets of one gateway, or of several that share a database. Calls block: see `Database.run`."""
 
-    def __init__(self, file: Path) -> None:
-        """Open or make the SQLite file; raises TicketError when it cannot be used."""
-        try:
-            file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self._engine = sa.create_engine(f"sqlite:///{file}", connect_args={"timeout": 5.0})
-            sa.event.listen(self._engine, "connect", _durable)
-            _metadata.create_all(self._engine)
-            file.chmod(0o600)
-        except (OSError, sa.exc.SQLAlchemyError) as error:
-            why = type(error.__cause__ or error).__name__
-            raise TicketError(
-                f"The ticket file {file} cannot be used ({why}).", hint="Check the file and its folder."
-            ) from None
-
-    def close(self) -> None:
-        """Let go of the file."""
-        self._engine.dispose()
+    def __init__(self, database: Database) -> None:
+        """Keep them in this database; raises StartError when it cannot be used."""
+        database.create(_metadata)
+        self.database = database
+        self._engine = database.engine
 
     def find(self, account: str, digest: str, policy: str, now: int) -> Ticket | None:
         """Return the ticket that a repeat of a call continues: the newest one that is not used up and not over."""
@@ -187,6 +175,13 @@ class Tickets:
         with self._engine.begin() as connection:
             return connection.execute(_tickets.update().where(*guard).values(state=new, changed=now)).rowcount == 1
 
+    def open_of(self, whose: Callable[[frozenset[str]], bool]) -> list[Ticket]:
+        """Return the tickets that wait, or hold an unused grant, of those whose keys fit."""
+        query = sa.select(_tickets).where(_tickets.c.state.in_(("pending", "approved")))
+        with self._engine.connect() as connection:
+            found = map(_ticket, connection.execute(query).mappings())
+            return [ticket for ticket in found if whose(ticket.behind)]
+
     def overdue(self, now: int) -> list[Ticket]:
         """Return the tickets that still wait, or hold an unused grant, although their time is over."""
         query = sa.select(_tickets).where(_tickets.c.state.in_(("pending", "approved")), _tickets.c.expires <= now)
@@ -204,13 +199,6 @@ class Tickets:
         query = sa.select(_tickets.c.id).where(_tickets.c.id.in_(ticket_ids), _tickets.c.state != "pending")
         with self._engine.connect() as connection:
             return set(connection.execute(query).scalars())
-
-
-def _durable(connection: sa.engine.interfaces.DBAPIConnection, _record: object) -> None:
-    cursor = connection.cursor()
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
-        cursor.execute(f"PRAGMA {pragma}")
-    cursor.close()
 
 
 def _row(ticket: Ticket) -> dict[str, object]:

@@ -4,10 +4,12 @@ from collections.abc import Callable
 
 from mitmproxy import http
 
-from mcp_sod.errors import AuditError, Unavailable
-from mcp_sod.exchange import Allow, Exchange, Journal, Undecided
+from mcp_sod.contracts import Journal
+from mcp_sod.errors import AuditError, Unavailable, Withheld
+from mcp_sod.exchange import Allow, Exchange, Undecided
 from mcp_sod.gate import Gate
 from mcp_sod.stage import Stage, on_reply, on_request
+from mcp_sod.wire.receipts import Handed
 
 
 class Audit(Stage):
@@ -39,6 +41,8 @@ class Audit(Stage):
     @on_reply
     async def response(self, exchange: Exchange, flow: http.HTTPFlow) -> None:
         """Record the outcome; a reply that was streamed is at the client already, event by event."""
+        if isinstance(exchange.recipient, Handed) and not exchange.settled:
+            raise Withheld("The result was not kept for whom it is.")
         status = flow.response.status_code if flow.response else None
         await self._write("replied", **exchange.bearings(), status=status, **exchange.reply())
         self.gate.finish(flow)

@@ -1,4 +1,4 @@
-"""`policy`: is this policy folder right?"""
+"""`policy`: is this policy folder right, and does anyone hold too much under it?"""
 
 import os
 from collections.abc import Iterator
@@ -10,7 +10,9 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from mcp_sod.cli.review import review
 from mcp_sod.errors import PolicyError
+from mcp_sod.identity.saml import certificates_are_there
 from mcp_sod.identity.tokens import key_files_are_there
 from mcp_sod.policy.load import load
 from mcp_sod.policy.model import Document
@@ -34,6 +36,7 @@ def check(folder: Annotated[Path, typer.Argument(help="The policy folder.")] = P
     try:
         policy = load(folder)
         key_files_are_there(policy)
+        certificates_are_there(policy)
     except PolicyError as error:
         out.print(f"[red]wrong:[/red] {escape(str(error))}")
         raise typer.Exit(1) from None
@@ -44,6 +47,9 @@ def check(folder: Annotated[Path, typer.Argument(help="The policy folder.")] = P
         out.print(f"[yellow]but:[/yellow] {escape(doubt)}")
 
 
+app.command()(review)
+
+
 def _doubts(document: Document) -> Iterator[str]:
     """Yield what is allowed, but can hardly be meant."""
     permitted = {permission.upstream for role in document.permissions.values() for permission in role}
@@ -52,7 +58,7 @@ def _doubts(document: Document) -> Iterator[str]:
             yield f"upstreams.{name}: no role may call it; see permissions: in roles.yaml."
         if not urlsplit(upstream.url).path.strip("/") and upstream.speaks != "http":
             yield f"upstreams.{name}: its url has no path, so only / is meant ({_USUAL[upstream.speaks]} is usual)."
-        secret = None if upstream.credential is None else upstream.credential.bearer or upstream.credential.header
+        secret = None if upstream.credential is None else upstream.credential.secret
         if secret is not None and secret.env is not None and secret.env not in os.environ:
             yield f"upstreams.{name}: the environment variable {secret.env} of its credential is not set here."
 

@@ -1,5 +1,6 @@
 """The console's API: tickets and votes, for people whose own token says who they are."""
 
+import functools
 from typing import Annotated, Literal, Protocol
 
 from fastapi import Depends, FastAPI, Request
@@ -9,39 +10,52 @@ from pydantic import BaseModel, ConfigDict, Field
 from mcp_sod.approval.desk import Desk
 from mcp_sod.approval.tickets import Ticket, Vote
 from mcp_sod.approval.voting import Ballot, Voter
-from mcp_sod.errors import AuditError, Denied, Refusal, SodError, TicketError, Unauthenticated, Unavailable
-from mcp_sod.exchange import Journal, Principal
-from mcp_sod.policy.policy import Policy
-from mcp_sod.roles.duties import roles_of
+from mcp_sod.challenges import challenges
+from mcp_sod.console.callers import CallersBack, known_caller
+from mcp_sod.console.deliveries import deliveries_router
+from mcp_sod.console.keys import router as keys
+from mcp_sod.console.revocations import revocations_router
+from mcp_sod.console.saml import saml_router
+from mcp_sod.delivery.deliveries import Deliveries
+from mcp_sod.errors import (
+    AuditError,
+    Denied,
+    InsufficientScope,
+    Revoked,
+    SodError,
+    TicketError,
+    Unauthenticated,
+    Unavailable,
+)  # fmt: skip
+from mcp_sod.identity.minting import Mint
+from mcp_sod.identity.used_assertions import UsedAssertions
+from mcp_sod.release.signing import Signer
 
 MOST = 500
 
 
-class Tokens(Protocol):
-    """Who turns tokens into principals."""
-
-    async def principal(self, authorization: list[str]) -> Principal:
-        """Return who the `Authorization` values speak for; raises Unauthenticated."""
-
-
-class Back(Protocol):
+class Back(CallersBack, Protocol):
     """What the console needs of the running gateway."""
-
-    @property
-    def policy(self) -> Policy:
-        """The policy of the moment."""
-
-    @property
-    def journal(self) -> Journal:
-        """Where records go."""
 
     @property
     def desk(self) -> Desk:
         """Where tickets are."""
 
     @property
-    def verifier(self) -> Tokens:
-        """Who reads tokens."""
+    def deliveries(self) -> Deliveries:
+        """Where results wait that go past their senders."""
+
+    @property
+    def signer(self) -> Signer:
+        """Who signs assertions."""
+
+    @property
+    def mint(self) -> Mint:
+        """Who makes tokens for people who signed on."""
+
+    @property
+    def used_assertions(self) -> UsedAssertions:
+        """Which assertions were used."""
 
     def obstacle(self) -> str | None:
         """Say why records cannot reach the store for now, or None."""
@@ -59,24 +73,13 @@ class Cast(BaseModel):
 def build(back: Back) -> FastAPI:
     """Return the console's application."""
     app = FastAPI(title="mcp-sod console", version="1", docs_url=None, redoc_url=None)
-    app.add_exception_handler(SodError, _failed)
+    app.add_exception_handler(SodError, functools.partial(_failed, back))
+    app.include_router(keys(lambda: back.signer.published))
+    app.include_router(saml_router(back))
+    app.include_router(revocations_router(back))
+    app.include_router(deliveries_router(back))
 
-    async def voter(request: Request) -> Voter:
-        policy = back.policy
-        try:
-            principal = await back.verifier.principal(request.headers.getlist("authorization"))
-            return Voter(principal, roles_of(principal, policy), policy.digest)
-        except Refusal as refusal:
-            await back.journal.write(
-                refusal.event,
-                method="console",
-                code=refusal.code,
-                reason=refusal.sentence,
-                policy=policy.digest,
-            )
-            raise
-
-    type Caller = Annotated[Voter, Depends(voter)]
+    type Caller = Annotated[Voter, Depends(known_caller(back))]
 
     @app.get("/healthz")
     async def health() -> dict[str, str | None]:
@@ -134,17 +137,17 @@ def _vote(vote: Vote) -> dict[str, object]:
     return {"who": vote.account, "decision": vote.decision, "reason": vote.reason, "at": vote.at}
 
 
-async def _failed(_request: Request, error: Exception) -> JSONResponse:
+async def _failed(back: Back, _request: Request, error: Exception) -> JSONResponse:
     status, headers = 500, {"cache-control": "no-store"}
     match error:
-        case Unauthenticated():
-            status = 401
-            headers["www-authenticate"] = f'Bearer realm="mcp-sod console"{error.challenge}'
-        case Denied():
+        case Unauthenticated() | InsufficientScope():
+            status = error.status
+            headers |= challenges(back.policy, error, None)
+        case Denied() | Revoked():
             status = 403
         case Unavailable() | AuditError():
             status = 503
         case TicketError():
-            status = 404 if error.sentence == "There is no such ticket." else 409
+            status = 404 if error.sentence.startswith("There is no such ") else 409
     assert isinstance(error, SodError)
     return JSONResponse({"code": error.code, "error": error.sentence, "hint": error.hint}, status, headers)

@@ -1,6 +1,7 @@
 """Serves the console on the gateway's own event loop."""
 
 import contextlib
+import re
 import socket
 from collections.abc import Iterator
 
@@ -29,10 +30,15 @@ def claim(host: str, port: int) -> socket.socket:
 
 
 MAX_BODY = 16 * 1024  # bytes: a vote with its reason
+MAX_SIGN_ON = 400 * 1024  # bytes: a SAML response as a form has it
+_SIGN_ON = re.compile(r"/saml/[^/]+/acs")
 
 
 class Small:
-    """An ASGI application that refuses bodies of more than a vote's size, before anything reads them."""
+    """An ASGI application that refuses bodies of more than a vote's size, before anything reads them.
+
+    Where people sign on, it is more than a SAML response's.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         """`app` gets the requests that are small."""
@@ -42,8 +48,9 @@ class Small:
         """Ask the application, or answer 413; a body whose length is not stated counts as too large."""
         headers = dict(scope.get("headers", ()))
         length = headers.get(b"content-length", b"0")
-        if b"transfer-encoding" in headers or not length.isdigit() or int(length) > MAX_BODY:
-            refusal = JSONResponse({"code": "too-large", "error": "A vote is shorter than that.", "hint": ""}, 413)
+        most = MAX_SIGN_ON if _SIGN_ON.fullmatch(scope.get("path", "")) else MAX_BODY
+        if b"transfer-encoding" in headers or not length.isdigit() or int(length) > most:
+            refusal = JSONResponse({"code": "too-large", "error": "No request here is that long.", "hint": ""}, 413)
             await refusal(scope, receive, send)
         else:
             await self._app(scope, receive, send)

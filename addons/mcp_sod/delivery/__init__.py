@@ -1,1 +1,1 @@
-"""Delivery: what mitmproxy cannot do with a streamed reply: end it, and let the gateway itself speak on it."""
+"""Delivery: results that go to another person than their sender, who gets a receipt."""

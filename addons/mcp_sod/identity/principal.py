@@ -1,35 +1,66 @@
 """From a verified token's claims to a Principal."""
 
+import re
 from collections.abc import Iterator, Mapping
 
 from mcp_sod.errors import Unauthenticated
 from mcp_sod.exchange import Principal
+from mcp_sod.policy.issuers import Conditions, Issuer
 from mcp_sod.policy.patterns import plain_form
-from mcp_sod.policy.people import Issuer
 
 type Claims = Mapping[str, object]
 
 MAX_ACTORS = 8
+_OTHER_TYPES = frozenset({"id", "refresh", "offline", "logout"})  # as Keycloak says it, in a claim
 
 
-def principal(claims: Claims, issuer: Issuer, fingerprint: str) -> Principal:
-    """Return who the claims speak of; raises Unauthenticated where a claim has an unusable form."""
-    names = issuer.claims
+def principal(claims: Claims, issuer: Issuer, fingerprint: str, kid: str | None = None) -> Principal:
+    """Return who the claims speak of; raises Unauthenticated where a claim has an unusable form.
+
+    `kid`: the id of the key that the token was signed with.
+    """
     subject = claims.get("sub")
     if not isinstance(subject, str) or not subject:
         raise Unauthenticated("The token names no subject.")
-    client = next((found for name in (names.client, "client_id") for found in _texts(claims, name)), None)
+    if str(claims.get("typ")).lower() in _OTHER_TYPES:
+        raise Unauthenticated("The token is not an access token (typ).")
+    _meets_conditions(claims, issuer)
+    client = next((found for name in (issuer.claims.client, "client_id") for found in _texts(claims, name)), None)
+    token_id = claims.get("jti")
+    actors = (*_actors(claims, issuer), *_owners(issuer, subject, client), *_unverified(claims, issuer))
     return Principal(
         issuer=issuer.issuer,
         subject=subject,
         person=frozenset(_person(claims, issuer)),
         kind="machine" if _is_machine(claims, issuer) else "human",
-        groups=frozenset(_texts(claims, names.groups)),
+        groups=frozenset(_groups(claims, issuer)),
         client=client,
-        actors=frozenset((*_actors(claims, issuer), *_unverified(claims, issuer))),
+        actors=frozenset(actors),
         expires=_expiry(claims) + issuer.leeway,
         fingerprint=fingerprint,
+        token_id=token_id if isinstance(token_id, str) else None,
+        keys=frozenset(binding(claims).values()) | ({kid} if kid else frozenset()),
     )
+
+
+def binding(claims: Claims) -> dict[str, str]:
+    """Return what the token is bound to, by the name of the way (RFC 7800, section 3): `jkt`, `x5t#S256`.
+
+    Raises Unauthenticated for a binding that is not understood, since it could not be checked.
+    """
+    found = claims.get("cnf")
+    if found is None:
+        return {}
+    if not isinstance(found, Mapping) or not found or not found.keys() <= {"jkt", "x5t#S256"}:
+        raise Unauthenticated("The token is bound to its sender in a way that is not understood here (cnf).")
+    if not all(isinstance(value, str) and value for value in found.values()):
+        raise Unauthenticated("The token is bound to its sender in a way that is not understood here (cnf).")
+    return dict(found)
+
+
+def scopes(claims: Claims) -> frozenset[str]:
+    """Return the token's scopes (RFC 8693, section 4.2; `scp` is Entra's and Okta's)."""
+    return frozenset(word for name in ("scope", "scp") for text in _texts(claims, name) for word in text.split(" "))
 
 
 def lookup(claims: Claims, path: str) -> object:
@@ -44,6 +75,59 @@ def lookup(claims: Claims, path: str) -> object:
     return found
 
 
+def meets(claims: Claims, conditions: Conditions) -> str | None:
+    """Return the first claim that is not as the conditions demand, or None; a claim that is a list must hold one."""
+    for path, wanted in conditions.items():
+        found = lookup(claims, path)
+        said = [_said(value) for value in (found if isinstance(found, list) else [found])]
+        patterns = [wanted] if isinstance(wanted, str) else wanted
+        if not any(text is not None and _fits(pattern, text) for pattern in patterns for text in said):
+            return path
+    return None
+
+
+def _meets_conditions(claims: Claims, issuer: Issuer) -> None:
+    failing = meets(claims, issuer.require)
+    if failing is not None:
+        raise Unauthenticated(f"The token's claim {failing} is not what the policy demands of this issuer's tokens.")
+
+
+def _said(value: object) -> str | None:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value) if isinstance(value, str | int) else None
+
+
+def _fits(pattern: str, text: str) -> bool:
+    """Say whether a text is as written; `*` stands for any text, and nothing else for anything but itself."""
+    return re.fullmatch(".*".join(map(re.escape, pattern.split("*"))), text, re.DOTALL) is not None
+
+
+def _groups(claims: Claims, issuer: Issuer) -> Iterator[str]:
+    _no_overage(claims, issuer)
+    for path in issuer.claims.group_paths:
+        yield from _texts(claims, path)
+    for grant in issuer.grants:
+        if meets(claims, grant.when) is None:
+            yield from grant.groups
+
+
+def _no_overage(claims: Claims, issuer: Issuer) -> None:
+    """Refuse a token that says that its groups are elsewhere: without them, separation would see too few roles.
+
+    Source: Microsoft Entra, "Group overage claim"; OpenID Connect Core 1.0, section 5.6.2 (distributed claims).
+    """
+    named = claims.get("_claim_names")
+    elsewhere = set(named) if isinstance(named, Mapping) else set()
+    if claims.get("hasgroups") in (True, "true"):
+        elsewhere.add("groups")
+    if elsewhere & {path.partition(".")[0] for path in issuer.claims.group_paths}:
+        raise Unauthenticated(
+            "The token leaves out its groups, of which there are too many (overage).",
+            hint="Have the provider put in only the groups assigned to this application, or application roles.",
+        )
+
+
 def _texts(claims: Claims, path: str) -> list[str]:
     found = lookup(claims, path)
     values = found if isinstance(found, list) else [found]
@@ -55,7 +139,7 @@ def _texts(claims: Claims, path: str) -> list[str]:
     return texts
 
 
-def _key(value: str) -> str:
+def person_key(value: str) -> str:
     """Return a form in which two spellings of one address or number are equal, invisible characters or not."""
     return plain_form(value).strip().casefold()
 
@@ -64,13 +148,13 @@ def _person(claims: Claims, issuer: Issuer) -> Iterator[str]:
     """Yield the person's keys. An e-mail address that its provider did not verify tells nobody from anybody."""
     for name in issuer.claims.person:
         if not (name == "email" and _is_unverified(claims)):
-            yield from map(_key, _texts(claims, name))
+            yield from filter(None, map(person_key, _texts(claims, name)))
 
 
 def _unverified(claims: Claims, issuer: Issuer) -> Iterator[str]:
     """Yield what may be the person's key: too little to vote with, enough to keep its owner from voting."""
     if "email" in issuer.claims.person and _is_unverified(claims):
-        yield from map(_key, _texts(claims, "email"))
+        yield from map(person_key, _texts(claims, "email"))
 
 
 def _is_unverified(claims: Claims) -> bool:
@@ -79,24 +163,42 @@ def _is_unverified(claims: Claims) -> bool:
 
 def _is_machine(claims: Claims, issuer: Issuer) -> bool:
     rule = issuer.machine
-    if rule == "none":
-        return False
+    if isinstance(rule, str):
+        return rule == "all"
     found = lookup(claims, rule.claim)
     return rule.equals in (found if isinstance(found, list) else [found])
 
 
+def _owners(issuer: Issuer, *names: str | None) -> Iterator[str]:
+    """Yield the keys of whose the client or the subject is, as the policy knows it."""
+    for name in names:
+        yield from map(person_key, issuer.owners.get(name or "", []))
+
+
 def _actors(claims: Claims, issuer: Issuer) -> Iterator[str]:
     """Yield the keys of everyone who acts: the named claims, and the whole chain of `act` (RFC 8693, section 4.1)."""
-    found = [value for name in issuer.claims.actors for value in _texts(claims, name)]
+    for name in issuer.claims.actors:
+        for value in _texts(claims, name):
+            yield from _actor_keys(issuer.issuer, value)
     act, depth = claims.get("act"), 0
     while isinstance(act, Mapping):
         if depth == MAX_ACTORS:
             raise Unauthenticated(f"The token's act claim names more than {MAX_ACTORS} actors.")
-        found += [value for name in ("sub", *issuer.claims.person) for value in _texts(act, name)]
+        home = act.get("iss", issuer.issuer)
+        if not isinstance(home, str):
+            raise Unauthenticated("The token's act claim names an issuer that is not a text.")
+        for value in _texts(act, "sub"):
+            yield from _actor_keys(home, value)
+        yield from (person_key(value) for name in issuer.claims.person for value in _texts(act, name))
         act, depth = act.get("act"), depth + 1
-    for value in found:
-        yield _key(value)
-        yield f"{issuer.issuer}#{value}"
+    if act is not None:
+        raise Unauthenticated("The token's act claim is not an object.")
+
+
+def _actor_keys(issuer: str, value: str) -> Iterator[str]:
+    yield person_key(value)
+    yield f"{issuer}#{value}"
+    yield f"{issuer}#{person_key(value)}".casefold()
 
 
 def _expiry(claims: Claims) -> float:

@@ -11,6 +11,7 @@ from mcp_sod.policy.addresses import address, route, target
 from mcp_sod.policy.patterns import plain_form
 from mcp_sod.policy.policy import Policy
 from mcp_sod.policy.upstreams import Upstream
+from mcp_sod.resource import sent_here
 from mcp_sod.wire.models import ENDPOINTS
 from mcp_sod.wire.ownership import untagged
 
@@ -35,6 +36,8 @@ def find(request: Request, policy: Policy) -> Route:
     hosts = request.header("host")
     if len(hosts) != 1 and not (request.http2 and not hosts and request.authority):
         raise Malformed("A request has one Host header (RFC 9112, section 3.2).")
+    if not request.forward and not sent_here(request, policy):
+        raise Misdirected("The Host header names no address of this gateway.", operator="See gateway.public.")
     if request.forward:  # in reverse mode the destination is the upstream, whatever the request calls it
         for said in (*hosts, *filter(None, [request.authority])):
             if _authority(said, request.url) != address(request.url):
@@ -60,7 +63,7 @@ def _unlisted(url: str, policy: Policy) -> Unlisted:
 
 
 def _origins(place: tuple[str, int]) -> tuple[str, str]:
-    host, port = place
+    host, port = f"[{place[0]}]" if ":" in place[0] else place[0], place[1]
     return f"http://{host}:{port}/", f"https://{host}:{port}/"
 
 

@@ -11,6 +11,7 @@ from mcp_sod.answer import answer
 from mcp_sod.errors import Ended, SodError, Withheld
 from mcp_sod.exchange import Exchange, Inspected, Principal
 from mcp_sod.masking.answers import Answer
+from mcp_sod.masking.handover import HandedOver, bare_head
 from mcp_sod.masking.masks import masks_for
 from mcp_sod.masking.message import MaskedMessage
 from mcp_sod.masking.models import ModelReply
@@ -19,6 +20,7 @@ from mcp_sod.policy.policy import Policy
 from mcp_sod.policy.upstreams import Upstream
 from mcp_sod.stage import Stage, on_reply, on_reply_head, on_request, worked_out
 from mcp_sod.wire.mcp import Call
+from mcp_sod.wire.receipts import Handed
 from mcp_sod.wire.strict_json import Json, dumps
 
 _KNOWN = frozenset({"host", "mcp-session-id", "last-event-id"})  # whose they are was seen to
@@ -46,13 +48,17 @@ class Masking(Stage):
         response.headers.fields = (*others, *framing)
         feed = exchange.upstream is not None and exchange.upstream.speaks == "http"
         lasts = feed or call.kind == "stream" or call.method == "subscriptions/listen"
-        ended = functools.partial(self._ended, exchange) if lasts else None
+        ended = functools.partial(self._ended, exchange, lasts=lasts)
         response.stream = Stream(reply, exchange.reference, exchange.policy.gateway.limits.body, ended)
         exchange.reply = reply.facts
         self.gate.seal(flow, response.stream)
 
-    def _ended(self, exchange: Exchange) -> SodError | None:
-        """Return why a stream must not outlive what it was judged by, if so."""
+    def _ended(self, exchange: Exchange, *, lasts: bool) -> SodError | None:
+        """Return why a stream must not go on, if so; one that `lasts` may not outlive what it was judged by."""
+        if exchange.barred() is not None:
+            return Ended("Whoever reads this was revoked.")
+        if not lasts:
+            return None
         if cast("Principal", exchange.principal).expires <= time.time():
             return Ended("The token of whoever listens has expired.")
         if self.gate.runtime is None or self.gate.runtime.policy is not exchange.policy:
@@ -67,6 +73,8 @@ class Masking(Stage):
             return
         reply = _reply(exchange, response)
         exchange.reply = reply.facts
+        if exchange.barred() is not None:
+            raise Withheld("Whoever reads this was revoked.")
         kind = exchange.reply_kind
         if kind is None:
             raise Withheld("The head of the upstream's reply was not inspected.")
@@ -89,12 +97,20 @@ class Masking(Stage):
 def _reply(exchange: Exchange, response: http.Response) -> Reply:
     if not exchange.bound:
         raise Withheld("The reply's session was not bound to who asked.")
+    if exchange.recipient is None:
+        raise Withheld("It was not decided who gets the reply.")
     reader = masks_for(exchange.policy, exchange.roles or _NOBODY)
     head = b"\n".join(value for _, value in response.headers.fields).decode("latin-1")
     if reader.redacted(head) != head:
         raise Withheld("A header of the upstream's reply holds something sensitive.")
     record, upstream = masks_for(exchange.policy, _NOBODY), cast("Upstream", exchange.upstream)
     match upstream.speaks:
+        case "mcp" if isinstance(exchange.recipient, Handed):
+            response.headers.fields = bare_head(response.headers.fields)
+            taker = masks_for(exchange.policy, frozenset({exchange.recipient.receipt.role}))
+            handed = HandedOver(exchange, exchange.recipient, taker, reader, record)
+            handed.status = response.status_code
+            return handed
         case "mcp" | "mcp-sse":
             return Answer(exchange, reader, record)
         case "http":

@@ -9,9 +9,11 @@ from mcp_sod.exchange import Exchange, Standing
 from mcp_sod.masking.masks import Masks
 from mcp_sod.masking.reply import Reply
 from mcp_sod.policy.addresses import address, route, target
+from mcp_sod.policy.handovers import COLLECT, handover, takers
 from mcp_sod.policy.upstreams import Upstream
 from mcp_sod.wire.conversation import Conversation
 from mcp_sod.wire.mcp import Call
+from mcp_sod.wire.receipts import collecting_tool, tools_shown
 from mcp_sod.wire.replies import check_reply, is_tool_list, kept_private, refusal_body, tags, without_tools
 from mcp_sod.wire.splice import splice
 from mcp_sod.wire.sse import Event
@@ -31,12 +33,18 @@ class Answer(Reply):
         self._upstream = cast("Upstream", exchange.upstream)
         self._upstreams = exchange.policy.document.upstreams
         self._visible = exchange.visible_tool
+        self._on_result = exchange.on_result
         self._answered = False
         self._talk: Conversation = self._standing.conversation
         opened = self._call.kind == "stream"
         self._endpoint_due = opened and self._upstream.speaks == "mcp-sse"
         # The session and the event from which it goes on are this principal's.
         self._late = opened and bool(self._standing.session or self._call.header("last-event-id"))
+        self._policy, self._name = exchange.policy, exchange.upstream_name or ""
+        self._takers = takers(self._policy, self._name)
+        if self._takers:  # an answer to another request could be the result that goes to someone else
+            self._late = False
+        self._mine = sorted(self._takers.intersection(exchange.roles or ()))
 
     def facts(self) -> dict[str, object]:
         """Return what the outcome record says; of a request also whether its answer came at all."""
@@ -68,18 +76,30 @@ class Answer(Reply):
 
     def _message(self, text: str, value: Json, *, streamed: bool) -> str:
         message = check_reply(value, self._call, self._talk, streamed=streamed, late=self._late)
-        self._answered |= "method" not in message
+        if "method" not in message:
+            self._answered = True
+            if self._on_result is not None:
+                self._on_result(message)
         listing = self._call.method == "tools/list" or (self._late and is_tool_list(message))
         if listing and self._visible is not None:
             changes = without_tools(text, message, self._visible)
             if changes:
                 text = splice(text, changes)
                 message = cast("dict[str, Json]", self._parsed(text))
+        if listing and self._takers:
+            text = self._listed(text, message)
+            message = cast("dict[str, Json]", self._parsed(text))
         masked = self._masked(text, message, listing=listing)
         if masked != text:
             message = cast("dict[str, Json]", self._parsed(masked))
         changes = kept_private(message, listing=listing) | tags(message, self._standing.owner)
         return splice(masked, changes) if changes else masked
+
+    def _listed(self, text: str, message: dict[str, Json]) -> str:
+        params = self._call.message.get("params")
+        first = not (isinstance(params, dict) and params.get("cursor") is not None)
+        own = collecting_tool(COLLECT, self._mine) if self._mine and first else None
+        return tools_shown(text, message, lambda name: handover(self._policy, self._name, name) is not None, own=own)
 
     def _endpoint(self, given: str) -> str:
         """Return the path and query, bound to its owner, to which this client is to POST (MCP 2024-11-05)."""

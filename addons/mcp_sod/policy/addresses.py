@@ -9,6 +9,7 @@ def route(url: str) -> str:
     """Return `scheme://host:port/path` with the query if there is one."""
     parts = urlsplit(url)
     host, port = address(url)
+    host = f"[{host}]" if ":" in host else host
     query = f"?{parts.query}" if parts.query else ""
     return f"{parts.scheme}://{host}:{port}{parts.path or '/'}{query}"
 

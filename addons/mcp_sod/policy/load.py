@@ -14,6 +14,7 @@ from mcp_sod.policy.addresses import address, route
 from mcp_sod.policy.findings import Approval
 from mcp_sod.policy.model import Document
 from mcp_sod.policy.part import Part
+from mcp_sod.policy.people import VIEWER
 from mcp_sod.policy.policy import Policy
 from mcp_sod.policy.source import MAX_FILE, Source, Trail
 from mcp_sod.policy.upstreams import Upstream
@@ -75,7 +76,7 @@ def _validated(source: Source) -> Document:
 
 
 def _explained(source: Source, details: ErrorDetails) -> str:
-    path = tuple(part for part in details["loc"] if part not in _UNION_ARMS)
+    path = tuple(part for part in details["loc"] if part not in _UNION_ARMS and not str(part).startswith(_ARMS))
     key = _dotted(path)
     match details["type"]:
         case "extra_forbidden":
@@ -87,7 +88,11 @@ def _explained(source: Source, details: ErrorDetails) -> str:
             return f"{source.place(path)}: {key}: {details['msg'].removeprefix('Value error, ')}."
 
 
-_UNION_ARMS = {"literal['refuse']", "Refuse", "literal['none']", "Machine", "[key]"}
+_UNION_ARMS = {
+    "literal['refuse']", "Refuse", "literal['none','all']", "Machine", "[key]", "literal['discover']", "Keys",
+    "constrained-list", "str",
+}  # fmt: skip
+_ARMS = ("function-", "list[")
 
 
 def _nearest(path: Trail) -> str:
@@ -121,7 +126,13 @@ def _dangling(document: Document) -> Iterator[_Fault]:
     yield from _repeated("rules", [rule.id for rule in document.rules])
     yield from _repeated("masking", [mask.id for mask in document.masking])
     yield from _same_place(document)
-    yield from _repeated("identity", [issuer.issuer for issuer in document.identity])
+    known = [*(issuer.issuer for issuer in document.identity), *(saml.entity for saml in document.saml.values())]
+    yield from _repeated("identity", known)
+    opaque = [index for index, issuer in enumerate(document.identity) if issuer.introspection is not None]
+    if len(opaque) > 1:
+        yield ("identity", opaque[1], "introspection"), (
+            "another issuer has it already, and an opaque token does not tell whose it is.", "Keep one of the two.",
+        )  # fmt: skip
 
 
 def _dangling_rules(document: Document) -> Iterator[_Fault]:
@@ -140,9 +151,44 @@ def _dangling_duties(document: Document) -> Iterator[_Fault]:
         yield from _unknown(("permissions", role), role, roles, "role")
         for index, permission in enumerate(permissions):
             yield from _unknown(("permissions", role, index, "upstream"), permission.upstream, upstreams, "upstream")
-    for index, names in enumerate(document.separation.static):
-        for name in names:
+    for index, rule in enumerate(document.separation.exclusions):
+        for name in rule.roles:
             yield from _unknown(("separation", "static", index), name, roles, "role")
+    for index, by_object in enumerate(document.separation.by_object):
+        for place, duty in enumerate(by_object.duties):
+            if duty.upstream is not None:
+                where = ("separation", "by_object", index, "duties", place, "upstream")
+                yield from _unknown(where, duty.upstream, upstreams, "upstream")
+    if document.revocation.role is not None:
+        yield from _unknown(("revocation", "role"), document.revocation.role, roles, "role")
+    yield from _dangling_delivery(document)
+
+
+def _dangling_delivery(document: Document) -> Iterator[_Fault]:
+    delivery, upstreams = document.delivery, document.upstreams
+    for index, rule in enumerate(delivery.rules):
+        yield from _unknown(("delivery", "rules", index, "to"), rule.to, document.roles, "role")
+        if rule.upstream is not None:
+            where = ("delivery", "rules", index, "upstream")
+            yield from _unknown(where, rule.upstream, document.upstreams, "upstream")
+        elif sse := next((name for name, there in upstreams.items() if there.speaks == "mcp-sse"), None):
+            yield ("delivery", "rules", index), _on_its_stream(sse)
+        if rule.upstream in upstreams and upstreams[rule.upstream].speaks == "mcp-sse":
+            yield ("delivery", "rules", index), _on_its_stream(rule.upstream)
+        elif rule.upstream in upstreams and upstreams[rule.upstream].speaks != "mcp":
+            sentence = f"{rule.upstream!r} has no tools whose results could be handed over."
+            yield ("delivery", "rules", index), (sentence, "Name an upstream that speaks mcp.")
+    if delivery.default == "receipt":
+        yield from _unknown(("delivery", "default"), VIEWER, document.roles, "role")
+        if sse := next((name for name, there in upstreams.items() if there.speaks == "mcp-sse"), None):
+            yield ("delivery", "default"), _on_its_stream(sse)
+
+
+def _on_its_stream(upstream: str) -> tuple[str, str]:
+    return (
+        f"{upstream!r} speaks mcp-sse: its answers come on a stream that their sender reads.",
+        "Name an upstream that speaks mcp, or have this one's results delivered inline.",
+    )
 
 
 def _unknown(path: Trail, name: str, known: Collection[str], kind: str) -> Iterator[_Fault]:

@@ -2,12 +2,15 @@
 
 import ipaddress
 from typing import Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import Field, model_validator
 
 from mcp_sod.policy.findings import Mask, Pattern, Rule
+from mcp_sod.policy.issuers import Issuer, Saml
 from mcp_sod.policy.part import Name, Part
-from mcp_sod.policy.people import Issuer, Permission, Role, Separation
+from mcp_sod.policy.people import Delivery, Permission, Revocation, Role, Separation
+from mcp_sod.policy.private import Private
 from mcp_sod.policy.units import Bytes, Seconds
 from mcp_sod.policy.upstreams import Upstream
 
@@ -22,11 +25,18 @@ class Limits(Part):
 
 
 class Gateway(Part):
-    """This gateway: its name in the audit, its state folder, where the console listens."""
+    """This gateway: its name in the audit, its state folder, where the console listens.
+
+    `database`: tickets, revocations and what else outlives a restart; a path below the state folder, or an absolute one
+    that several gateways of one machine share. `public`: the origins (`https://host[:port]`) under which
+    clients in reverse mode know it.
+    """
 
     name: Name
     state: str = "var"
+    database: str = "tickets.sqlite"
     console: str = "127.0.0.1:8081"
+    public: list[Private] = Field(default_factory=list)
     limits: Limits = Limits()
 
     @property
@@ -41,6 +51,13 @@ class Gateway(Part):
         if not (host and port.isdigit() and int(port) < 65536):
             raise ValueError("console must be HOST:PORT, such as 127.0.0.1:8081")
         ipaddress.ip_address(host.strip("[]"))
+        return self
+
+    @model_validator(mode="after")
+    def _public_is_origins(self) -> Self:
+        for origin in self.public:
+            if urlsplit(origin).path or urlsplit(origin).query or urlsplit(origin).username:
+                raise ValueError("public must be origins, such as https://mcp.example.com, with no path")
         return self
 
 
@@ -76,9 +93,12 @@ class Document(Part):
     gateway: Gateway
     upstreams: dict[Name, Upstream]
     identity: list[Issuer]
+    saml: dict[Name, Saml] = Field(default_factory=dict)
     roles: dict[Name, Role]
     permissions: dict[str, list[Permission]]
     separation: Separation
+    delivery: Delivery = Delivery()
+    revocation: Revocation
     detectors: dict[Name, Pattern] = Field(default_factory=dict)
     rules: list[Rule]
     masking: list[Mask]

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from mcp_sod.errors import Unavailable
+from mcp_sod.errors import Denied, Unavailable
 from mcp_sod.policy.policy import Policy
 from mcp_sod.policy.upstreams import Credential, Secret, Speaks, Upstream
 
@@ -63,22 +63,35 @@ def _plain(content_type: bytes) -> bytes:
     return b"; ".join(part.strip() for part in content_type.split(b";"))
 
 
-def own_headers(policy: Policy, upstream: Upstream) -> list[tuple[bytes, bytes]]:
-    """Return the headers that the gateway adds; raises Unavailable when its credential cannot be read."""
+def keep_back(token: str | None, *parts: bytes) -> None:
+    """Refuse a call in one of whose parts the caller's token stands, which is for the gateway alone; raises Denied."""
+    if token and any(token.encode() in part for part in parts):
+        raise Denied("Your own token stands in a part of this call that would go on to the server.",
+                     hint="Send it in Authorization alone.")  # fmt: skip
+
+
+def own_headers(policy: Policy, upstream: Upstream, exchanged: str | None = None) -> list[tuple[bytes, bytes]]:
+    """Return the headers that the gateway adds; raises Unavailable when its credential cannot be read.
+
+    `exchanged`: the token that the caller's was exchanged for, where the policy wants that.
+    """
     headers = [(b"accept-encoding", b"identity")]
     if upstream.credential is not None:
-        headers.append(_shown(policy.base, upstream.credential))
+        headers.append(_shown(policy.base, upstream.credential, exchanged))
     return headers
 
 
-def _shown(base: Path, credential: Credential) -> tuple[bytes, bytes]:
+def _shown(base: Path, credential: Credential, exchanged: str | None) -> tuple[bytes, bytes]:
     if credential.header is not None:
-        return credential.header.name.lower().encode(), _secret(base, credential.header).encode()
-    assert credential.bearer is not None
-    return b"authorization", b"Bearer " + _secret(base, credential.bearer).encode()
+        return credential.header.name.lower().encode(), read_secret(base, credential.header).encode()
+    token = exchanged if credential.bearer is None else read_secret(base, credential.bearer)
+    if token is None:
+        raise Unavailable("There is no token for this upstream.")
+    return b"authorization", b"Bearer " + token.encode()
 
 
-def _secret(base: Path, secret: Secret) -> str:
+def read_secret(base: Path, secret: Secret) -> str:
+    """Return a secret of the gateway's; raises Unavailable, which names its place, where it cannot be used."""
     if secret.env is not None:
         found, where = os.environ.get(secret.env, ""), f"the environment variable {secret.env}"
     else:

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from mcp_sod.errors import Conflict, Denied
 from mcp_sod.exchange import Principal
+from mcp_sod.policy.handovers import COLLECT, poses_as_collecting, takers
 from mcp_sod.policy.patterns import alike, globs
-from mcp_sod.policy.people import Permission
+from mcp_sod.policy.people import Exclusive, Permission
 from mcp_sod.policy.policy import Policy
 from mcp_sod.wire.mcp import Call
 
@@ -39,15 +40,18 @@ def roles_of(principal: Principal, policy: Policy) -> frozenset[str]:
 @functools.lru_cache(maxsize=1024)
 def _roles(groups: frozenset[str], policy: Policy, *, human: bool) -> frozenset[str]:
     claimed = {name: role for name, role in policy.document.roles.items() if not groups.isdisjoint(role.groups)}
-    for rule in policy.document.separation.static:
-        held = [name for name in rule if name in claimed]
-        if len(held) > 1:
+    for rule in policy.document.separation.exclusions:
+        held = [name for name in rule.roles if name in claimed]
+        if len(held) > rule.most:
             raise Conflict(_explained(groups, policy, rule, held), hint="Have its groups separated, then try again.")
     return frozenset(name for name, role in claimed.items() if human or not role.humans)
 
 
 def check_permission(policy: Policy, roles: frozenset[str], upstream: str, call: Call) -> None:
     """Raise Denied unless one of the roles may make the call."""
+    if call.tool is not None and poses_as_collecting(policy, upstream, call.tool):
+        _check_collecting(policy, roles, upstream, call.tool)
+        return
     duties = [duty for duty in _duties(policy, roles) if duty.upstream == upstream]
     signal = call.kind == "notification" and call.method.startswith("notifications/")
     if duties and (signal or call.kind in ("response", "stream", "close")):
@@ -63,7 +67,21 @@ def check_permission(policy: Policy, roles: frozenset[str], upstream: str, call:
 def visible_tool(policy: Policy, roles: frozenset[str], upstream: str) -> Test:
     """Return the test for the tools that a list may show: those that the roles may call."""
     duties = [duty for duty in _duties(policy, roles) if duty.upstream == upstream and duty.method("tools/call")]
-    return lambda name: any(duty.allows_tool(name) for duty in duties)
+
+    def visible(name: str) -> bool:
+        return any(duty.allows_tool(name) for duty in duties) and not poses_as_collecting(policy, upstream, name)
+
+    return visible
+
+
+def _check_collecting(policy: Policy, roles: frozenset[str], upstream: str, tool: str) -> None:
+    """Raise Denied unless one of the roles gets results of this upstream: that is all it takes to ask for one."""
+    if tool != COLLECT:
+        raise Denied(f"This name stands for the gateway's own tool {COLLECT} on {upstream}.", hint="Write it so.")
+    wanted = takers(policy, upstream)
+    if roles.isdisjoint(wanted):
+        mine = f"your roles are {', '.join(sorted(roles))}" if roles else "your groups give you no role"
+        raise Denied(f"Results of {upstream} go to the role {' or '.join(sorted(wanted))}: {mine}.", hint="Ask for it.")
 
 
 @functools.lru_cache(maxsize=256)
@@ -81,8 +99,8 @@ def _compiled(permission: Permission) -> Duty:
     )
 
 
-def _explained(groups: frozenset[str], policy: Policy, rule: list[str], held: list[str]) -> str:
+def _explained(groups: frozenset[str], policy: Policy, rule: Exclusive, held: list[str]) -> str:
     because = "; ".join(
         f"{name} from {', '.join(sorted(groups.intersection(policy.document.roles[name].groups)))}" for name in held
     )
-    return f"Your roles exclude each other ({because}): the rule separation.static [{', '.join(rule)}] allows one."
+    return f"Your roles exclude each other ({because}): the rule separation.static {rule} allows {rule.most}."

@@ -9,6 +9,7 @@ import pytest
 from mcp_sod.approval.desk import Desk
 from mcp_sod.approval.tickets import Tickets
 from mcp_sod.approval.voting import Ballot
+from mcp_sod.database import Database
 from mcp_sod.errors import AuditError, TicketError, Unavailable
 from mcp_sod.exchange import Exchange, Finding, Hold, Principal
 from mcp_sod.policy.findings import Approval
@@ -20,6 +21,11 @@ from tests.unit.making import Memory, exchange_of, policy_of, principal_of, tool
 HOLD = Hold((("key", Approval()),))
 
 
+def never() -> bool:
+    """The wait goes on."""
+    return False
+
+
 class Room:
     """A desk with its journal, clock and file."""
 
@@ -27,8 +33,9 @@ class Room:
         self.policy: Policy = policy_of(folder)
         self.journal = Memory()
         self.now = 1000.0
-        self.tickets = Tickets(folder / "tickets.sqlite")
-        self.desk = Desk(self.tickets, self.journal, lambda: self.now)
+        self.database = Database(folder / "tickets.sqlite")
+        self.tickets = Tickets(self.database)
+        self.desk = Desk(self.database, self.journal, lambda: self.now)
 
     def held(self, principal: Principal | None = None, **arguments: Any) -> Exchange:
         """A held call."""
@@ -47,7 +54,7 @@ async def room(tmp_path: Path) -> AsyncIterator[Room]:
     """A desk that nobody else uses."""
     room = Room(tmp_path)
     yield room
-    await room.desk.close()
+    room.database.close()
 
 
 async def test_a_held_call_gets_a_ticket_on_record(room: Room) -> None:
@@ -85,8 +92,8 @@ async def test_a_copy_at_another_gateway_is_on_record(room: Room, monkeypatch: p
     """A ticket that another process was faster to open is continued; the one that never was is said to be none."""
     first, second = room.held(sql="x"), room.held(sql="x")
     ticket = await room.desk.ticket_for(first, HOLD)
-    find, blind = room.tickets.find, iter([True])
-    monkeypatch.setattr(room.tickets, "find", lambda *key: None if next(blind, False) else find(*key))
+    find, blind = Tickets.find, iter([True])
+    monkeypatch.setattr(Tickets, "find", lambda tickets, *key: None if next(blind, False) else find(tickets, *key))
     assert (await room.desk.ticket_for(second, HOLD)).id == ticket.id
     opened, dropped = room.journal.records[1:]
     assert [opened["code"], dropped["code"]] == ["opened", "duplicate"]
@@ -109,7 +116,7 @@ async def test_a_waiting_caller_is_woken_by_the_vote(room: Room) -> None:
     """Who waits goes on as soon as the vote is in, long before patience ends; the grant is good once."""
     exchange = room.held(sql="x")
     ticket = await room.desk.ticket_for(exchange, HOLD)
-    waiting = [asyncio.create_task(room.desk.wait(ticket, 30)) for _ in range(3)]
+    waiting = [asyncio.create_task(room.desk.wait(ticket, 30, never)) for _ in range(3)]
     await asyncio.sleep(0.05)
     assert not any(task.done() for task in waiting)
     voted = await room.desk.vote(ticket.id, room.voter(), Ballot("approve", ticket.digest, "fine"))
@@ -125,8 +132,8 @@ async def test_a_waiting_caller_is_woken_by_the_vote(room: Room) -> None:
 async def test_patience_ends(room: Room) -> None:
     """Without a vote the caller gets the ticket back, still pending."""
     ticket = await room.desk.ticket_for(room.held(), HOLD)
-    assert (await room.desk.wait(ticket, 0.05)).state == "pending"
-    assert (await room.desk.wait(ticket, 0)).state == "pending"
+    assert (await room.desk.wait(ticket, 0.05, never)).state == "pending"
+    assert (await room.desk.wait(ticket, 0, never)).state == "pending"
 
 
 async def test_a_vote_by_another_process_is_noticed(room: Room, tmp_path: Path) -> None:
@@ -134,14 +141,14 @@ async def test_a_vote_by_another_process_is_noticed(room: Room, tmp_path: Path) 
     watch = asyncio.create_task(room.desk.watch())
     try:
         ticket = await room.desk.ticket_for(room.held(), HOLD)
-        waiting = asyncio.create_task(room.desk.wait(ticket, 30))
-        other = Tickets(tmp_path / "tickets.sqlite")
+        waiting = asyncio.create_task(room.desk.wait(ticket, 30, never))
+        other = Tickets(Database(tmp_path / "tickets.sqlite"))
         await asyncio.sleep(0.05)
         other.move(ticket.id, "pending", "approved", 1000)
-        other.close()
+        other.database.close()
         assert (await asyncio.wait_for(waiting, 3)).state == "approved"
         overdue = await room.desk.ticket_for(room.held(sql="later"), HOLD)
-        waiting = asyncio.create_task(room.desk.wait(overdue, 30))
+        waiting = asyncio.create_task(room.desk.wait(overdue, 30, never))
         room.now += 10**6
         assert (await asyncio.wait_for(waiting, 3)).state == "expired"
         assert {"event": "expired", "ticket": overdue.id}.items() <= room.journal.records[-1].items()
@@ -276,10 +283,10 @@ async def test_an_unknown_ticket_is_told(room: Room) -> None:
 
 
 async def test_a_file_that_fails_refuses(room: Room, tmp_path: Path) -> None:
-    """When the ticket file fails, calls are refused as unavailable, without a word of SQL."""
-    room.tickets.close()
+    """When the database fails, calls are refused as unavailable, without a word of SQL."""
+    room.database.engine.dispose()
     ticket = await room.desk.ticket_for(room.held(), HOLD)
     await asyncio.to_thread((tmp_path / "tickets.sqlite").write_bytes, b"garbage" * 1000)
-    room.tickets.close()
-    with pytest.raises(Unavailable, match=r"ticket file cannot be used \(DatabaseError\)"):
+    room.database.engine.dispose()
+    with pytest.raises(Unavailable, match=r"database cannot be used \(DatabaseError\)"):
         await room.desk.look_up(ticket.id)

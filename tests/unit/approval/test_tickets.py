@@ -8,7 +8,8 @@ from typing import get_args
 
 import pytest
 from mcp_sod.approval.tickets import Need, State, Tickets
-from mcp_sod.errors import TicketError
+from mcp_sod.database import Database
+from mcp_sod.errors import StartError
 
 from tests.unit.approval.making import DIGEST, ticket_of, vote_of
 from tests.unit.making import principal_of
@@ -20,9 +21,9 @@ ALICE = principal_of("alice").account
 @pytest.fixture
 def tickets(tmp_path: Path) -> Iterator[Tickets]:
     """A fresh ticket file."""
-    opened = Tickets(tmp_path / "state" / "tickets.sqlite")
+    opened = Tickets(Database(tmp_path / "state" / "tickets.sqlite"))
     yield opened
-    opened.close()
+    opened.database.close()
 
 
 def state_of(tickets: Tickets, ticket_id: str = "t-1") -> State:
@@ -90,7 +91,7 @@ def test_an_expired_ticket_that_was_voted_on_meanwhile_stays(tickets: Tickets) -
 
 def test_a_grant_is_used_once_however_many_try(tmp_path: Path) -> None:
     """Of many threads, on two connections, that use one grant at once, exactly one succeeds."""
-    pair = [Tickets(tmp_path / "tickets.sqlite") for _ in range(2)]
+    pair = [Tickets(Database(tmp_path / "tickets.sqlite")) for _ in range(2)]
     for round_ in range(5):
         pair[0].open(ticket_of(f"t-{round_}", state="approved", digest=f"{round_}" * 64))
         with ThreadPoolExecutor(8) as threads:
@@ -99,12 +100,12 @@ def test_a_grant_is_used_once_however_many_try(tmp_path: Path) -> None:
             )
         assert sum(used) == 1
     for one in pair:
-        one.close()
+        one.database.close()
 
 
 def test_votes_count_what_they_saw(tmp_path: Path) -> None:
     """Of many votes cast at once on the same picture of a ticket, one counts; the others must look again."""
-    pair = [Tickets(tmp_path / "tickets.sqlite") for _ in range(2)]
+    pair = [Tickets(Database(tmp_path / "tickets.sqlite")) for _ in range(2)]
     ticket = ticket_of(needs=(Need("r", "approver", 9, 1000),))
     pair[0].open(ticket)
     with ThreadPoolExecutor(8) as threads:
@@ -112,7 +113,7 @@ def test_votes_count_what_they_saw(tmp_path: Path) -> None:
     assert sum(taken) == 1
     assert len(pair[0].votes("t-1")) == 1
     for one in pair:
-        one.close()
+        one.database.close()
 
 
 def test_an_account_votes_once(tickets: Tickets) -> None:
@@ -164,19 +165,19 @@ def test_a_grant_is_nobody_elses(tickets: Tickets, account: str, digest: str, po
 def test_tickets_outlive_a_restart(tmp_path: Path) -> None:
     """Every field of tickets and votes is as it was after the file is opened again."""
     file = tmp_path / "tickets.sqlite"
-    before = Tickets(file)
+    before = Tickets(Database(file))
     ticket = ticket_of(target=None, needs=(Need("a", "x", 1, 5), Need("b", "y", 2, 6)), shown="é𝔘\u2028")
     before.open(ticket)
     before.vote(ticket, vote_of(), "pending", 0)
-    before.close()
-    after = Tickets(file)
+    before.database.close()
+    after = Tickets(Database(file))
     found = after.get("t-1")
     assert found is not None
     assert {name: getattr(found, name) for name in type(found).__slots__ if name != "changed"} == {
         name: getattr(ticket, name) for name in type(ticket).__slots__ if name != "changed"
     }
     assert after.votes("t-1") == [vote_of()]
-    after.close()
+    after.database.close()
 
 
 def test_lists(tickets: Tickets) -> None:
@@ -191,14 +192,14 @@ def test_lists(tickets: Tickets) -> None:
 
 def test_the_file_is_private(tmp_path: Path) -> None:
     """Tickets quote calls: nobody else on the machine may read them."""
-    Tickets(tmp_path / "state" / "tickets.sqlite").close()
+    Tickets(Database(tmp_path / "state" / "tickets.sqlite")).database.close()
     assert stat.S_IMODE((tmp_path / "state").stat().st_mode) == 0o700
     assert stat.S_IMODE((tmp_path / "state" / "tickets.sqlite").stat().st_mode) == 0o600
 
 
 @pytest.mark.parametrize("wrong", ["a folder", "a file for a folder", "no database"])
 def test_a_file_that_cannot_be_used_is_named(wrong: str, tmp_path: Path) -> None:
-    """What cannot be opened is a TicketError with the file's name and a remedy."""
+    """What cannot be opened is a StartError with the file's name and a remedy."""
     file = tmp_path / "tickets.sqlite"
     if wrong == "a folder":
         file.mkdir()
@@ -207,5 +208,5 @@ def test_a_file_that_cannot_be_used_is_named(wrong: str, tmp_path: Path) -> None
     else:
         (tmp_path / "x").touch()
         file = tmp_path / "x" / "tickets.sqlite"
-    with pytest.raises(TicketError, match=r"tickets\.sqlite cannot be used .*Check the file and its folder"):
-        Tickets(file)
+    with pytest.raises(StartError, match=r"tickets\.sqlite cannot be used .*Check the file and its folder"):
+        Tickets(Database(file))

@@ -31,6 +31,7 @@ class Office:
         self.url = f"http://127.0.0.1:{self.socket.getsockname()[1]}"
         self.server = Server(build(self.house), self.socket)
         self.loop = asyncio.new_event_loop()
+        self.loop.run_until_complete(self.house.revocations.look())
         self.thread = Thread(target=self.loop.run_until_complete, args=(self.server.run_here(),))
         self.thread.start()
 

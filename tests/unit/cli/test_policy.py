@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 from tests.unit.making import policy_of
 from tests.world.issuer import Issuer
 from tests.world.policies import DEFAULT, identity
+from tests.world.token_endpoint import exchange
 
 RUN = CliRunner()
 
@@ -54,13 +55,15 @@ def test_what_can_hardly_be_meant_is_told(tmp_path: Path, monkeypatch: pytest.Mo
             "speaks": "openai",
             "credential": {"bearer": {"env": "SOD_NOT_THERE"}},
         },
+        "other": {"url": "http://127.0.0.1:9002/mcp", "speaks": "mcp", "credential": exchange("https://l/")},
     }
+    monkeypatch.delenv("SOD_TEST_EXCHANGE", raising=False)
     duties = {"roles": {"r": {"groups": ["g"]}}, "permissions": {"r": [{"upstream": "tools", "methods": ["*"]}]}}
     policy = policy_of(tmp_path, upstreams=upstreams, **duties)
     said = RUN.invoke(app, ["check", str(policy.folder)])
     assert said.exit_code == 0
     assert "upstreams.tools" not in said.stdout
-    for part in ("bare: no role may call it", "bare: its url has no path", "SOD_NOT_THERE"):
+    for part in ("bare: no role may call it", "bare: its url has no path", "SOD_NOT_THERE", "SOD_TEST_EXCHANGE"):
         assert part in said.stdout
 
 

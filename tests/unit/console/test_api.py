@@ -71,7 +71,7 @@ async def test_without_a_token_nothing_is_told(
     ballot = {"decision": "approve", "digest": "0" * 64}
     answer = await office.http.request(method, path, headers=headers, json=ballot if method == "POST" else None)
     assert answer.status_code == 401
-    assert answer.headers["www-authenticate"].startswith('Bearer realm="mcp-sod console"')
+    assert answer.headers["www-authenticate"].startswith('Bearer realm="gw-test"')
     assert ("invalid_token" in answer.headers["www-authenticate"]) == (authorization is not None)
     assert {"event": "rejected", "code": "unauthenticated"}.items() <= office.house.journal.records[-1].items()
 

@@ -2,13 +2,18 @@
 
 import asyncio
 import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
 from mcp_sod.errors import Unauthenticated, Unavailable
-from mcp_sod.identity.keysets import FRESH, PATIENCE, USABLE, KeySet
-from mcp_sod.policy.people import Keys
+from mcp_sod.identity.keysets import BURST, FRESH, PAUSE, STEADY, KeySet, jwks_uri
+from mcp_sod.identity.web import Web, WebError
+from mcp_sod.policy.issuers import Issuer as Believed
 
 from tests.world.issuer import Issuer
 from tests.world.keys import SigningKey
@@ -32,10 +37,19 @@ def clock() -> Clock:
     return Clock()
 
 
+USABLE = 3600
+
+
+def keyset(keys: object, base: Path, clock: Clock, issuer: str = "https://login.example") -> KeySet:
+    """The key set of an issuer whose keys are there."""
+    facts = {"issuer": issuer, "audience": ["a"], "keys": keys, "machine": "none", "usable": USABLE}
+    return KeySet(Believed.model_validate(facts), base, Web(), clock)
+
+
 def of_file(folder: Path, *keys: dict[str, Any] | object, clock: Clock) -> KeySet:
     """A key set in a file."""
     (folder / "jwks.json").write_text(json.dumps({"keys": list(keys)}))
-    return KeySet(Keys(file="jwks.json"), folder, clock)
+    return keyset({"file": "jwks.json"}, folder, clock)
 
 
 ES, ES2, RS = (SigningKey.fresh(algorithm) for algorithm in ("ES256", "ES256", "RS256"))
@@ -100,37 +114,135 @@ async def test_a_rotated_key_is_learned_and_the_old_one_forgotten(tmp_path: Path
     keys = of_file(tmp_path, ES.jwk, clock=clock)
     await keys.key(ES.kid)
     of_file(tmp_path, ES2.jwk, clock=clock)
-    clock.now += PATIENCE
+    clock.now += PAUSE
     assert (await keys.key(ES2.kid)).key_id == ES2.kid
     with pytest.raises(Unauthenticated):
         await keys.key(ES.kid)
 
 
 async def test_a_withdrawn_key_is_forgotten_by_itself(tmp_path: Path, clock: Clock) -> None:
-    """Even if no token names the new key, the old one is not used past its freshness."""
+    """Even if no token names the new key, the old one is not used past its freshness and a fetch beside the calls."""
     keys = of_file(tmp_path, ES.jwk, clock=clock)
-    await keys.key(ES.kid)
+    old = await keys.key(ES.kid)
     of_file(tmp_path, ES2.jwk, clock=clock)
     clock.now += FRESH
-    await keys.key(ES.kid)
+    assert keys.holds(old)
     clock.now += 1
+    assert keys.holds(old)  # nobody waits for the fetch that this begins
+    await until(lambda: not keys.holds(old))
     with pytest.raises(Unauthenticated):
         await keys.key(ES.kid)
 
 
+async def until(true: Callable[[], bool]) -> None:
+    """Waits until it is so."""
+    async with asyncio.timeout(5):
+        while not true():  # noqa: ASYNC110 (what is waited for has no event)
+            await asyncio.sleep(0.01)
+
+
+async def test_a_slow_issuer_holds_up_nobody_whose_key_is_known(tmp_path: Path, clock: Clock) -> None:
+    """While keys are fetched anew, or an unknown one is looked for, calls with known keys go on at once."""
+    web = Slow()
+    keys = KeySet(Believed.model_validate(SLOW), tmp_path, web, clock)
+    web.open.set()
+    known = await keys.key(ES.kid)
+    web.open.clear()
+    clock.now += FRESH + 1
+    unknown = asyncio.create_task(keys.key("other"))
+    await asyncio.sleep(0.05)
+    assert not unknown.done()
+    async with asyncio.timeout(0.5):
+        assert await keys.key(ES.kid) is known
+        assert keys.holds(known)
+    web.open.set()
+    with pytest.raises(Unauthenticated):
+        await unknown
+
+
+SLOW = {"issuer": "https://login.example", "audience": ["a"], "keys": {"url": "https://x.example"}, "machine": "none"}
+
+
+class Slow(Web):
+    """An identity provider that answers when it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open = asyncio.Event()
+
+    async def get(self, _url: str) -> Mapping[str, object]:
+        """The keys, in time."""
+        await self.open.wait()
+        return {"keys": [ES.jwk]}
+
+
+@pytest.mark.parametrize("path", ["", "/", "/tenant"])
+async def test_keys_are_discovered(path: str, tmp_path: Path, clock: Clock) -> None:
+    """OpenID Connect Discovery first, then RFC 8414, whose address has the tenant behind the well-known part."""
+    with serving() as (base, pages):
+        issuer = f"{base}{path}"
+        for place in (f"{path.rstrip('/')}/.well-known/openid-configuration",
+                      f"/.well-known/oauth-authorization-server{path.rstrip('/')}"):  # fmt: skip
+            pages.clear()
+            pages |= {place: {"issuer": issuer, "jwks_uri": f"{base}/jwks"}, "/jwks": {"keys": [ES.jwk]}}
+            assert (await keyset("discover", tmp_path, clock, issuer).key(ES.kid)).key_id == ES.kid
+
+
+@pytest.mark.parametrize("wrong", [
+    {"issuer": "https://other.example"}, {"issuer": None}, {"jwks_uri": None}, {"jwks_uri": 7},
+    {"jwks_uri": "http://elsewhere.example/jwks"}, {"jwks_uri": "file:///etc/passwd"}, {"jwks_uri": "ftp://x/y"},
+])  # fmt: skip
+async def test_a_discovery_document_that_is_not_the_issuers_is_not_used(wrong: dict[str, object]) -> None:
+    """It must name the very issuer, and an address of keys at which nobody listens in."""
+    with serving() as (base, pages):
+        good = {"issuer": base, "jwks_uri": f"{base}/jwks"}
+        pages["/.well-known/openid-configuration"] = good
+        assert await jwks_uri(base, Web()) == f"{base}/jwks"
+        pages["/.well-known/openid-configuration"] = good | wrong
+        with pytest.raises(WebError):
+            await jwks_uri(base, Web())
+
+
+@contextmanager
+def serving() -> Iterator[tuple[str, dict[str, object]]]:
+    """A server of JSON pages, and the pages."""
+    pages: dict[str, object] = {}
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = json.dumps(pages.get(self.path)).encode()
+            self.send_response(200 if self.path in pages else 404)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            """Says nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = Thread(target=server.serve_forever, args=(0.05,), daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}", pages
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
 async def test_unknown_ids_do_not_hammer_the_issuer(issuer: Issuer, tmp_path: Path, clock: Clock) -> None:
-    """A flood of tokens with made-up key ids costs one fetch in ten seconds."""
+    """A flood of tokens with made-up key ids costs three fetches in a row, and then one in ten seconds."""
     with issuer.serve() as url:
-        keys = KeySet(Keys(url=f"{url}/jwks.json"), tmp_path, clock)
+        keys = keyset({"url": f"{url}/jwks.json"}, tmp_path, clock)
         await asyncio.gather(*(keys.key(issuer.keys[0].kid) for _ in range(5)))
         assert len(issuer.fetched) == 1
-        for _ in range(3):
-            clock.now += 1
+        for _ in range(8):
+            clock.now += PAUSE
             await asyncio.gather(*(refused(keys, f"made-up-{n}") for n in range(5)))
-        assert len(issuer.fetched) == 1
-        clock.now += PATIENCE
+        assert len(issuer.fetched) == BURST
+        clock.now += STEADY
         await asyncio.gather(*(refused(keys, f"made-up-{n}") for n in range(5)))
-        assert len(issuer.fetched) == 2
+        assert len(issuer.fetched) == BURST + 1
 
 
 async def refused(keys: KeySet, kid: str) -> None:
@@ -142,24 +254,26 @@ async def refused(keys: KeySet, kid: str) -> None:
 async def test_known_keys_carry_over_an_outage(issuer: Issuer, tmp_path: Path, clock: Clock) -> None:
     """While the issuer is away its known keys are used for an hour, then nobody is believed; then it is back."""
     with issuer.serve() as url:
-        keys = KeySet(Keys(url=f"{url}/jwks.json"), tmp_path, clock)
+        keys = keyset({"url": f"{url}/jwks.json"}, tmp_path, clock)
         kid = issuer.keys[0].kid
         await keys.key(kid)
         issuer.status = 503
         clock.now += USABLE
-        await keys.key(kid)
-        assert len(issuer.fetched) == 2
-        clock.now += PATIENCE
+        known = await keys.key(kid)
+        assert keys.holds(known)
+        await until(lambda: len(issuer.fetched) == 2)
+        clock.now += STEADY
+        assert not keys.holds(known)
         with pytest.raises(Unavailable, match="cannot be had"):
             await keys.key(kid)
         issuer.status = 200
-        clock.now += PATIENCE
+        clock.now += STEADY
         await keys.key(kid)
 
 
 async def test_an_issuer_that_was_never_reached_is_unavailable(tmp_path: Path, clock: Clock) -> None:
     """With nobody at the address, calls are refused as unavailable, not as wrong."""
-    keys = KeySet(Keys(url=f"http://127.0.0.1:{free_port()}/jwks.json"), tmp_path, clock)
+    keys = keyset({"url": f"http://127.0.0.1:{free_port()}/jwks.json"}, tmp_path, clock)
     with pytest.raises(Unavailable, match=r"Check http://127"):
         await keys.key("k")
 
@@ -169,4 +283,4 @@ async def test_a_redirect_is_not_followed(issuer: Issuer, tmp_path: Path, clock:
     with issuer.serve() as url:
         issuer.status = 302
         with pytest.raises(Unavailable):
-            await KeySet(Keys(url=f"{url}/jwks.json"), tmp_path, clock).key("k")
+            await keyset({"url": f"{url}/jwks.json"}, tmp_path, clock).key("k")

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from mcp_sod.errors import Unauthenticated
 from mcp_sod.identity.principal import MAX_ACTORS, lookup, principal
-from mcp_sod.policy.people import Issuer
+from mcp_sod.policy.issuers import Issuer
 
 ISSUER = Issuer.model_validate(
     {

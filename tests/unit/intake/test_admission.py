@@ -52,7 +52,7 @@ def request(**changed: Any) -> Request:
 GOOD: list[tuple[str, dict[str, Any], str]] = [
     ("an upstream by its URL", {}, "tools"),
     ("the default port written out", {"url": "https://query.example:443/v1/mcp?tenant=a"}, "query"),
-    ("an IPv6 address", {"url": "http://::1:9000/mcp", "forward": False}, "six"),
+    ("an IPv6 address", {"url": "http://[::1]:9000/mcp", "forward": False}, "six"),
     ("a URL without a path", {"url": "http://root.example:80/"}, "root"),
     ("the same host", {"headers": (JSON, ("host", "tools.example:9000"))}, "tools"),
     ("the same host in capitals", {"headers": (JSON, ("host", "Tools.Example:9000"))}, "tools"),

@@ -170,7 +170,7 @@ def test_the_default_policy_is_usable() -> None:
     document = found.document
     assert document.identity == []
     assert found.identity_file == (DEFAULT / "identity.yaml").resolve()
-    assert {"prompt-sender", "approver", "raw-viewer", "auditor"} == set(document.roles)
+    assert {"prompt-sender", "approver", "raw-viewer", "auditor", "revoker"} == set(document.roles)
     assert document.roles["approver"].humans
     assert {rule.action for rule in document.rules} == {"hold"}
     assert all(found.rule_detectors(rule) for rule in document.rules)

@@ -4,10 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mcp_sod.errors import Unavailable
-from mcp_sod.release.credentials import forwarded, own_headers
+from mcp_sod.errors import Denied, Unavailable
+from mcp_sod.release.credentials import forwarded, keep_back, own_headers
 
 from tests.unit.making import UPSTREAM, policy_of
+from tests.world.token_endpoint import exchange
 
 
 @pytest.mark.parametrize(
@@ -32,6 +33,7 @@ from tests.unit.making import UPSTREAM, policy_of
         ("content-length", "1", False), ("expect", "x", False),
         ("mcp-secret", "x", False), ("x-mcp-param-a", "x", False),
         ("dpop", "x", False), ("", "", False),
+        ("x-sod-assertion", "x", False), ("X-SOD-Assertion", "x", False), ("mcp-param", "x", False),
     ],
 )  # fmt: skip
 def test_known_headers_go_on(name: str, value: str, goes_on: bool) -> None:
@@ -59,6 +61,26 @@ def test_the_gateways_own_credential_is_added(tmp_path: Path, monkeypatch: pytes
     for token in ("t2", "t3"):
         (tmp_path / "tools.token").write_text(f"{token}\n")
         assert sent(tmp_path, {"file": "tools.token"})[1:] == [(b"authorization", f"Bearer {token}".encode())]
+
+
+@pytest.mark.parametrize("part", [b'{"a":"eyJ.x.y"}', b"/orders?t=eyJ.x.y", b"Bearer eyJ.x.y", b"eyJ.x.y"])
+def test_the_callers_token_is_kept_back(part: bytes) -> None:
+    """Wherever in a call it stands; the same call with another text goes."""
+    with pytest.raises(Denied, match="own token"):
+        keep_back("eyJ.x.y", b"before", part, b"after")
+    keep_back("eyJ.x.z", b"before", part, b"after")
+    for none in (None, ""):
+        keep_back(none, part)
+
+
+def test_an_exchanged_token_is_shown_and_never_none_in_its_place(tmp_path: Path) -> None:
+    """Where the policy wants callers' tokens exchanged, a call goes with that token or not at all."""
+    upstream = {"url": UPSTREAM, "speaks": "mcp", "credential": exchange("https://login.example/token")}
+    policy = policy_of(tmp_path, upstreams={"tools": upstream})
+    tools = policy.document.upstreams["tools"]
+    assert own_headers(policy, tools, "t4")[1:] == [(b"authorization", b"Bearer t4")]
+    with pytest.raises(Unavailable, match="no token"):
+        own_headers(policy, tools)
 
 
 @pytest.mark.parametrize("content", [None, "", "\n", "a\nb", "é", "a\x00"])

@@ -1,0 +1,78 @@
+"""The console's paths for revoking: at once, on record, by whoever the policy names."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends
+from pydantic import BaseModel, ConfigDict, Field
+
+from mcp_sod.approval.voting import Voter
+from mcp_sod.console.callers import CallersBack, known_caller
+from mcp_sod.errors import Denied, TicketError
+from mcp_sod.exchange import cut
+from mcp_sod.identity.revocations import Entry, mark
+from mcp_sod.policy.people import Kind, Revoked
+
+
+class Order(BaseModel):
+    """A revocation as it is sent."""
+
+    model_config = ConfigDict(extra="forbid")
+    kind: Kind
+    value: Annotated[str, Field(min_length=1, max_length=512, pattern=r"\S")]
+    reason: Annotated[str, Field(max_length=1000)] = ""
+
+
+def revocations_router(back: CallersBack) -> APIRouter:
+    """Return the paths."""
+    router = APIRouter(prefix="/api/v1/revocations")
+
+    async def officer(caller: Annotated[Voter, Depends(known_caller(back))]) -> Voter:
+        """Return who may revoke; anyone else is refused, on record."""
+        role = back.policy.document.revocation.role
+        if role is None or role not in caller.roles:
+            sentence = "Nobody may revoke by command." if role is None else f"Revoking needs the role {role}."
+            await _note(back, "denied", caller, method="revoke", code=Denied.code, reason=sentence)
+            raise Denied(sentence, hint="See revocation: in the policy.")
+        return caller
+
+    type Officer = Annotated[Voter, Depends(officer)]
+
+    @router.get("")
+    async def entries(_caller: Officer) -> list[dict[str, object]]:
+        """Return what is revoked, by command and by the policy."""
+        listed = back.policy.document.revocation.revoked
+        return [*map(_shown, await back.revocations.entries()), *map(_shown_of_policy, listed)]
+
+    @router.post("")
+    async def revoke(order: Order, caller: Officer) -> dict[str, object]:
+        """Revoke: in force here when this returns, and within a second where the database is shared."""
+        kind, value = mark(order.kind, order.value)
+        await _note(back, "revoked", caller, kind=kind, value=cut(value), reason=order.reason)
+        entry = await back.revocations.revoke(order.kind, order.value, order.reason, caller.principal.account)
+        return _shown(entry)
+
+    @router.delete("/{entry}")
+    async def lift(entry: int, caller: Officer) -> dict[str, object]:
+        """Take a revocation back."""
+        await _note(back, "revocation lifted", caller, entry=entry)
+        if not await back.revocations.lift(entry, caller.principal.account):
+            raise TicketError(
+                "There is no such revocation in force.", hint="See the list; what the policy lists stays."
+            )
+        return {"id": entry, "lifted": True}
+
+    return router
+
+
+async def _note(back: CallersBack, event: str, caller: Voter, **facts: object) -> None:
+    who = {"principal": caller.principal.facts(), "roles": sorted(caller.roles), "policy": caller.policy}
+    await back.journal.write(event, **who, **facts)
+
+
+def _shown_of_policy(entry: Revoked) -> dict[str, object]:
+    kind, value = entry.named
+    return {"id": None, "kind": kind, "value": value, "reason": entry.reason, "by": "policy", "at": None}
+
+
+def _shown(entry: Entry) -> dict[str, object]:
+    return {name: getattr(entry, name) for name in Entry.__slots__}

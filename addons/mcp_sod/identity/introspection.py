@@ -1,0 +1,66 @@
+"""Asks an issuer whether a token holds (RFC 7662)."""
+
+import asyncio
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from mcp_sod.errors import Unauthenticated, Unavailable
+from mcp_sod.identity.web import Web, WebError
+from mcp_sod.policy.issuers import Introspection, Issuer
+from mcp_sod.policy.upstreams import Secret
+
+MOST = 16  # questions at once
+
+
+class Desk:
+    """Asks for one issuer."""
+
+    def __init__(self, issuer: Issuer, rules: Introspection, base: Path, web: Web) -> None:
+        """`base`: the folder that a relative path of the secret starts from."""
+        self._issuer = issuer
+        self._rules = rules
+        self._base = base
+        self._web = web
+        self._room = asyncio.Semaphore(MOST)
+
+    async def claims(self, token: str) -> Mapping[str, object]:
+        """Return what the issuer says of a token; raises Unauthenticated for one that does not hold, Unavailable."""
+        secret = await asyncio.to_thread(_secret, self._rules.secret, self._base)
+        form = {"token": token, "token_type_hint": "access_token"}
+        try:
+            async with self._room:
+                said = await self._web.post(self._rules.url, form, (self._rules.client, secret))
+        except WebError as error:
+            raise Unavailable("The identity provider cannot be asked about the token.",
+                              operator=f"{self._rules.url} gave {error}.") from None  # fmt: skip
+        if said.get("active") is not True:
+            raise Unauthenticated("The token's issuer says that it does not hold.")
+        _is_for_us(said, self._issuer)
+        # A client's own token has no resource owner, so providers leave `sub` out (RFC 7662: optional). In signed ones
+        # it is then the client (RFC 9068, section 2.2), and so it is here.
+        return {"sub": said.get("client_id"), **said}
+
+
+def _is_for_us(said: Mapping[str, object], issuer: Issuer) -> None:
+    """Check what a signed token would have been checked for (RFC 7662, section 4)."""
+    audience = said.get("aud")
+    named = audience if isinstance(audience, list) else [audience]
+    if not any(isinstance(one, str) and one in issuer.audience for one in named):
+        raise Unauthenticated("The token is meant for another audience.")
+    if said.get("iss", issuer.issuer) != issuer.issuer:
+        raise Unauthenticated("The token comes from an issuer that is not believed here.")
+    if said.get("token_type", "Bearer") not in ("Bearer", "bearer", "DPoP", "access_token"):
+        raise Unauthenticated("The token is not an access token (token_type).")
+
+
+def _secret(secret: Secret, base: Path) -> str:
+    try:
+        known = os.environ.get(secret.env, "") if secret.env else (base / (secret.file or "")).read_text("utf-8")
+        found = known.strip()
+    except (OSError, UnicodeDecodeError):
+        found = ""
+    if not found:
+        raise Unavailable("The gateway's own secret for the identity provider is missing.",
+                          operator="See identity.introspection.secret.")  # fmt: skip
+    return found
