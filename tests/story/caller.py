@@ -8,9 +8,12 @@ import json
 import os
 import sys
 from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Self
 
+import httpx2
+from mcp.client import Client
 from mcp.shared.exceptions import MCPError
 from mcp.types import CallToolResult, TextContent
 
@@ -42,18 +45,28 @@ class Seen:
         return cls(error.error.message, None, refused=True, code=str(facts.get("code", "")))
 
 
-def call(url: str, token: str, proxy: str | None, tool: str, arguments: Mapping[str, Any]) -> Seen:
+def call(
+    url: str,
+    token: str,
+    proxy: str | None,
+    tool: str,
+    arguments: Mapping[str, Any],
+    *,
+    auth: httpx2.Auth | None = None,
+) -> Seen:
     """Connects, calls one tool, and leaves; a refusal is something seen, not an exception."""
     try:
-        return Seen.of_result(asyncio.run(_call(url, token, proxy, tool, arguments)))
+        return Seen.of_result(asyncio.run(_call(sdk_client(url, token, proxy=proxy, auth=auth), tool, arguments)))
     except MCPError as error:
         return Seen.of_error(error)
     except ExceptionGroup as group:
         return Seen.of_error(_refusal(group))
 
 
-async def _call(url: str, token: str, proxy: str | None, tool: str, arguments: Mapping[str, Any]) -> CallToolResult:
-    async with sdk_client(url, token, proxy=proxy) as client:
+async def _call(
+    connected: AbstractAsyncContextManager[Client], tool: str, arguments: Mapping[str, Any]
+) -> CallToolResult:
+    async with connected as client:
         return await client.call_tool(tool, dict(arguments))
 
 

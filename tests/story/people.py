@@ -20,6 +20,7 @@ class Person:
     machine: bool = False
     flaw: Flaw | None = None
     claims: Mapping[str, Any] = field(default_factory=dict)
+    partners: bool = False  # an account at the partner's identity provider
 
     def token(self, issuer: Issuer) -> str:
         """A fresh token for this account."""
@@ -37,6 +38,10 @@ class Person:
         """The same account after its groups were changed."""
         return replace(self, groups=groups)
 
+    def bound_to(self, thumbprint: str) -> "Person":
+        """The same account with tokens that are good only beside a proof of this key (RFC 9449)."""
+        return replace(self, claims={**self.claims, "cnf": {"jkt": thumbprint}})
+
 
 CARL = Person("carl", ("mcp-users",), "carl@contractor.example", flaw="expired")
 MALLORY = Person("mallory", ("mcp-users",), "mallory@elsewhere.example")
@@ -47,3 +52,9 @@ APPROVE_BOT = Person("approve-bot", ("mcp-approvers",), machine=True)
 VICTOR = Person("victor", ("analysts",), "victor@corp.example")
 PAULA = Person("paula", ("mcp-approvers",), "paula@corp.example")
 STELLA = Person("stella", ("mcp-users", "data-stewards"), "stella@corp.example")
+DANA = Person("dana", ("mcp-users",), "dana@corp.example", claims={"employee_id": "E-1701"})
+DANA_ELSEWHERE = Person(
+    "d.marsh", ("mcp-approvers",), "d.marsh@partner.example", claims={"employee_id": "e-1701"}, partners=True
+)
+TARA = Person("tara", ("mcp-users",), "tara@corp.example")
+OLGA = Person("olga", ("security-officers",), "olga@corp.example")

@@ -5,9 +5,11 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from tests.story.accounts import one_human_two_accounts, security_revokes
 from tests.story.approvals import one_who_may, secret_in_a_call, those_who_may_not
 from tests.story.archives import Kind
 from tests.story.identities import offboarded_contractor, over_broad_job
+from tests.story.possession import stolen_token
 from tests.story.records import auditor
 from tests.story.replies import two_readers
 from tests.story.setting import Setting, open_setting
@@ -57,7 +59,10 @@ def _chapters(setting: Setting, tell: Teller) -> str:
     held = secret_in_a_call(setting, tell)
     those_who_may_not(setting, tell, held)
     one_who_may(setting, tell, held)
+    one_human_two_accounts(setting, tell)
+    security_revokes(setting, tell)
     two_readers(setting, tell)
+    stolen_token(setting, tell)
     return auditor(setting, tell, held)
 
 

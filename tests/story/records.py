@@ -1,4 +1,4 @@
-"""Chapter 7: an auditor, who can only read, verifies the records; and what becomes of altering them."""
+"""Chapters 9 and 10: an auditor, who can only read, verifies the records; and what becomes of altering them."""
 
 import gzip
 import hashlib

@@ -1,4 +1,4 @@
-"""Chapter 6: who reads what of one and the same reply."""
+"""Chapter 7: who reads what of one and the same reply."""
 
 from tests.story.people import ALICE, STELLA
 from tests.story.setting import Setting

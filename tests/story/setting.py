@@ -1,12 +1,12 @@
-"""Where the story plays: a bank, an identity provider, the gateway before them, and the records' archive."""
+"""Where the story plays: a bank, two identity providers, the gateway before them, and the records' archive."""
 
 import json
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,9 +19,10 @@ from tests.world.bank import Bank
 from tests.world.client import environment, proxy_environment
 from tests.world.gateway import Gateway
 from tests.world.issuer import Issuer
-from tests.world.policies import default_policy, with_store
+from tests.world.policies import default_policy, identity, with_store
 from tests.world.process import ROOT
 
+PARTNER = "https://login.partner.example"  # the other identity provider
 HOLD = 5  # seconds that a held caller is kept waiting
 SHELL: Final = {  # what everything inherits: nothing that would lead it elsewhere
     name: value
@@ -56,6 +57,7 @@ class Setting:
     folder: Path
     bank: Bank
     issuer: Issuer
+    partner: Issuer  # another identity provider that is believed
     gateway: Gateway
     archive: Archive
 
@@ -64,14 +66,21 @@ class Setting:
         """The auditor's own copy of the key that the gateway's checkpoints are verified with."""
         return self.folder / "gateway.pub"
 
+    def token(self, who: Person) -> str:
+        """A fresh token from the identity provider where this account is."""
+        return who.token(self.partner if who.partners else self.issuer)
+
     def call(self, who: Person, tool: str, **arguments: Any) -> Seen:
         """One call of the bank through the gateway."""
-        return call(self.bank.url, who.token(self.issuer), self.gateway.url, tool, arguments)
+        return call(self.bank.url, self.token(who), self.gateway.url, tool, arguments)
 
     def approve(self, who: Person, *words: str) -> Done:
         """`scripts/approve.py` with this person's own token."""
-        token = who.token(self.issuer)
-        return _run("approve.py", *words, env={"SOD_TOKEN": token, "SOD_GATEWAY": self.gateway.console_url})
+        return _run("approve.py", *words, env=self._console_for(who))
+
+    def revoke(self, who: Person, *words: str) -> Done:
+        """`scripts/revoke.py` with this person's own token."""
+        return _run("revoke.py", *words, env=self._console_for(who))
 
     def audit(self, command: str, *words: str, store: str = "") -> Done:
         """`scripts/audit.py` with the auditor's read access, over the archive or another store."""
@@ -83,14 +92,23 @@ class Setting:
         self, who: Person, approver: Person, decision: Literal["approve", "deny"], **arguments: Any
     ) -> tuple[str, Seen]:
         """Pays an invoice, and has an approver decide while the caller waits; gives the ticket and what was seen."""
+        with self.waiting(who, approver, **arguments) as (ticket, waiting):
+            if ticket:
+                self.approve(approver, decision, ticket["id"], "--reason", "asked by phone")
+            return ticket["id"] if ticket else "", waiting.result()
+
+    @contextmanager
+    def waiting(self, who: Person, approver: Person, **arguments: Any) -> Iterator[tuple[Any, Future[Seen]]]:
+        """Pays an invoice; while its caller waits, gives the ticket as an approver has it in the list, or None."""
         with ThreadPoolExecutor(1) as callers:
             waiting = callers.submit(self.call, who, "pay_invoice", **arguments)
             pending: list[Any] = []
             while not pending and not waiting.done():
                 pending = self.approve(approver, "list", "--json").json
-            if pending:
-                self.approve(approver, decision, pending[0]["id"], "--reason", "asked by phone")
-            return pending[0]["id"] if pending else "", waiting.result()
+            yield pending[0] if pending else None, waiting
+
+    def _console_for(self, who: Person) -> dict[str, str]:
+        return {"SOD_TOKEN": self.token(who), "SOD_GATEWAY": self.gateway.console_url}
 
 
 @contextmanager
@@ -100,13 +118,23 @@ def open_setting(folder: Path, kind: Kind, **changed: Any) -> Iterator[Setting]:
         stack.enter_context(environment({name: None for name in os.environ if name not in SHELL}))
         archive = stack.enter_context(open_archive(kind, folder))
         issuer = Issuer(folder / "issuer")
+        partner = Issuer(folder / "partner", url=PARTNER)
         bank = stack.enter_context(Bank(folder / "bank"))
-        policy = default_policy(issuer, bank.url, **{"hold": f"{HOLD}s", "audit": with_store(archive.url), **changed})
+        own = {"hold": f"{HOLD}s", "audit": with_store(archive.url), "identity": believed(issuer, partner)}
+        policy = default_policy(issuer, bank.url, **{**own, **changed})
         env = {**proxy_environment(None), **archive.writer}
         gateway = stack.enter_context(Gateway(folder / "gateway", policy, env=env))
-        setting = Setting(folder, bank, issuer, gateway, archive)
+        setting = Setting(folder, bank, issuer, partner, gateway, archive)
         shutil.copy(gateway.state / "keys" / "audit.key.pub", setting.public_key)
         yield setting
+
+
+def believed(*issuers: Issuer, person: Sequence[str] = ("email", "employee_id")) -> dict[str, Any]:
+    """The identity section that believes these issuers; `person` names the claims that tell a person."""
+    section = identity(*issuers)
+    for issuer in section["identity"]:
+        issuer["claims"]["person"] = list(person)
+    return section
 
 
 def _run(script: str, *words: str, env: dict[str, str]) -> Done:

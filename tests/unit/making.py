@@ -19,7 +19,7 @@ from mcp_sod.wire.ownership import Owner
 GATEWAY: Mapping[str, Any] = {"name": "gw-test", "state": "state"}
 EMPTY: Mapping[str, Any] = {
     "upstreams": {}, "identity": [], "roles": {}, "permissions": {}, "separation": {}, "rules": [], "masking": [],
-    "audit": {}, "revocation": {},
+    "audit": {}, "revocation": {}, "delivery": {},
 }  # fmt: skip
 UPSTREAM = "http://127.0.0.1:9000/mcp"
 

@@ -18,6 +18,8 @@ _ROLES: dict[str, Any] = {
     },
     "permissions": {"prompt-sender": [{"upstream": "tools", "methods": ["*"], "tools": ["*"]}]},
     "separation": {"static": [["prompt-sender", "approver"], ["prompt-sender", "auditor"]]},
+    "delivery": {},
+    "revocation": {},
 }
 
 

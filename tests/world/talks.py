@@ -53,6 +53,8 @@ class Talks:
                     },
                     "permissions": {"prompt-sender": [{"upstream": name, **_MAY} for name in _UPSTREAMS]},
                     "separation": {"static": [["prompt-sender", "approver"]]},
+                    "delivery": {},
+                    "revocation": {},
                 },
                 rules={
                     "rules": [

@@ -62,9 +62,29 @@ def _objections(ticket: Ticket, voter: Voter, votes: list[Vote], now: int) -> It
 def outcome(needs: Iterable[Need], votes: list[Vote]) -> State:
     """Return the ticket's state after these votes: one no denies, and every need must be met to approve.
 
-    Votes count people: a person's second vote, from whichever account, was refused when it was cast.
+    Votes count people: a person's second vote, from whichever account, was refused when it was cast; and whoever has
+    two of the roles that are asked for stands for one of them. Rules that ask for one role share its votes.
     """
     if any(vote.decision == "deny" for vote in votes):
         return "denied"
-    met = all(sum(need.role in vote.roles for vote in votes) >= need.votes for need in needs)
-    return "approved" if met else "pending"
+    most: dict[str, int] = {}
+    for need in needs:
+        most[need.role] = max(need.votes, most.get(need.role, 0))
+    seats = [role for role, number in most.items() for _ in range(number)]
+    return "approved" if _all_taken(seats, [vote.roles for vote in votes]) else "pending"
+
+
+def _all_taken(seats: list[str], people: list[frozenset[str]]) -> bool:
+    """Say whether there is someone for each seat (a role), and nobody on two (a matching, by augmenting paths)."""
+    taken: dict[int, int] = {}  # by whom a seat is taken
+
+    def seated(person: int, seen: set[int]) -> bool:
+        for seat, role in enumerate(seats):
+            if role in people[person] and seat not in seen:
+                seen.add(seat)
+                if seat not in taken or seated(taken[seat], seen):
+                    taken[seat] = person
+                    return True
+        return False
+
+    return sum(seated(person, set()) for person in range(len(people))) == len(seats)

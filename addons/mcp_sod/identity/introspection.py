@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -39,7 +40,7 @@ class Desk:
         _is_for_us(said, self._issuer)
         # A client's own token has no resource owner, so providers leave `sub` out (RFC 7662: optional). In signed ones
         # it is then the client (RFC 9068, section 2.2), and so it is here.
-        return {"sub": said.get("client_id"), **said}
+        return {"sub": said["client_id"], **said} if "client_id" in said else said
 
 
 def _is_for_us(said: Mapping[str, object], issuer: Issuer) -> None:
@@ -52,6 +53,9 @@ def _is_for_us(said: Mapping[str, object], issuer: Issuer) -> None:
         raise Unauthenticated("The token comes from an issuer that is not believed here.")
     if said.get("token_type", "Bearer") not in ("Bearer", "bearer", "DPoP", "access_token"):
         raise Unauthenticated("The token is not an access token (token_type).")
+    begins = said.get("nbf", 0)
+    if not (isinstance(begins, int | float) and begins <= time.time() + issuer.leeway):
+        raise Unauthenticated("The token is not valid yet.")
 
 
 def _secret(secret: Secret, base: Path) -> str:

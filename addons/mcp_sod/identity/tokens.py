@@ -3,10 +3,11 @@
 import asyncio
 import hashlib
 import hmac
+import math
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Self
@@ -177,20 +178,28 @@ class Verifier:
 
     def _seen_as(self, claims: Claims, issuer: Issuer, mark: bytes, kid: str | None) -> Principal:
         """Return who the claims speak of, once all is checked that no signature says."""
-        now, made = self._clock(), claims.get("iat")
-        if issuer.max_age is not None:
-            if isinstance(made, bool) or not isinstance(made, int | float):
-                raise Unauthenticated("The token does not say when it was made (iat).")
-            if made < now - issuer.max_age - issuer.leeway:
-                raise Unauthenticated("The token is older than the policy allows (max_age).")
+        now, old = self._clock(), _grows_old(claims, issuer)
+        if not old >= now:
+            raise Unauthenticated("The token is older than the policy allows (max_age).")
         fingerprint = hmac.new(self._fingerprint_key, mark, hashlib.sha256).hexdigest()[:16]
         found = principal(claims, issuer, fingerprint, kid)
+        found = replace(found, expires=min(found.expires, old))
         if found.expires <= now:
             raise Unauthenticated("The token has expired.")
         lacking = [scope for scope in issuer.scopes if scope not in scopes(claims)]
         if lacking:
             raise InsufficientScope(f"The token lacks the scope {' '.join(lacking)}.", scope=" ".join(issuer.scopes))
         return found
+
+
+def _grows_old(claims: Claims, issuer: Issuer) -> float:
+    """Return when the token is older than the policy allows, in seconds since the epoch."""
+    made = claims.get("iat")
+    if issuer.max_age is None:
+        return math.inf
+    if isinstance(made, bool) or not isinstance(made, int | float):
+        raise Unauthenticated("The token does not say when it was made (iat).")
+    return made + issuer.max_age + issuer.leeway
 
 
 def _remember[V](known: OrderedDict[bytes, V], mark: bytes, value: V) -> None:

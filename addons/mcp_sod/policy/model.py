@@ -97,7 +97,7 @@ class Document(Part):
     roles: dict[Name, Role]
     permissions: dict[str, list[Permission]]
     separation: Separation
-    delivery: Delivery = Delivery()
+    delivery: Delivery
     revocation: Revocation
     detectors: dict[Name, Pattern] = Field(default_factory=dict)
     rules: list[Rule]

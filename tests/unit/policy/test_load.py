@@ -40,7 +40,11 @@ def policy(folder: Path, **files: str) -> Path:
 
 
 @pytest.mark.parametrize(
-    "section", ["upstreams", "identity", "roles", "permissions", "separation", "rules", "masking", "audit"]
+    "section",
+    [
+        "upstreams", "identity", "roles", "permissions", "separation", "delivery", "revocation", "rules", "masking",
+        "audit",
+    ],
 )
 def test_a_section_that_got_lost_is_no_empty_one(section: str, tmp_path: Path) -> None:
     """A policy without one of its sections, as when a file is moved away, is refused; an empty one is a choice."""
