@@ -352,7 +352,7 @@ class Places:
         lobby = Lobby(folder, policy_of(table), groups, {row.algorithm for row in known})
         self._stack.enter_context(lobby)
         nonce = ""
-        if any(row.proof for row in known):
+        if table.policy.get("without_nonces"):
             nonce = nonce_of(lobby)
             lobby.scene.gateway.restart()
             time.sleep(EARLY)

@@ -8,9 +8,12 @@ from tests.unit.cases import Table, tables
 
 TABLES = {
     f"{kind}/{name}": table
-    for kind in ("approval", "delivery", "identity", "masking", "policy", "risk", "roles", "saml", "separation", "wire")
+    for kind in (
+        "approval", "delivery", "identity", "masking", "policy", "risk", "roles", "saml", "separation",
+        "separation_of_people", "wire",
+    )
     for name, table in tables(kind).items()
-}
+}  # fmt: skip
 PASSES = {"allowed": True, "verdict": "allow", "same": True, "becomes": "approved"}
 REFUSALS = {"refused", "withheld", "says", "hides"}
 

@@ -40,6 +40,7 @@ def test_every_policy_example_is_a_policy(snippet: str, tmp_path: Path) -> None:
     for content in files.values():
         for key in content.keys() & shown.keys():
             content[key] = shown[key]
+    files["gateway.yaml"] |= {key: shown[key] for key in shown if not any(key in content for content in files.values())}
     folder = tmp_path / "policies"
     folder.mkdir()
     for name, content in files.items():

@@ -17,7 +17,6 @@ from tests.world.tls import Authority, SecureEcho
 UPSTREAMS = ("tools", "local", "secure", "http")
 EVERYONE = "everyone"  # the group that every good token gives here, so that each good call arrives
 PUBLIC = "https://mcp.example"
-
 SECRET = "a secret of the gateway's"  # noqa: S105 (made up)
 
 
@@ -148,7 +147,6 @@ class Lobby:
             "roles": {"caller": {"groups": [EVERYONE]}, **told, **wanted},
             "permissions": {"caller": [{"upstream": name, "methods": ["*"], "tools": ["*"]} for name in UPSTREAMS]},
             "separation": {},
-            "delivery": {},
             "delivery": {},
             "revocation": {"revoked": revoked},
         }

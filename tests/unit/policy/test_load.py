@@ -42,7 +42,15 @@ def policy(folder: Path, **files: str) -> Path:
 @pytest.mark.parametrize(
     "section",
     [
-        "upstreams", "identity", "roles", "permissions", "separation", "delivery", "revocation", "rules", "masking",
+        "upstreams",
+        "identity",
+        "roles",
+        "permissions",
+        "separation",
+        "delivery",
+        "revocation",
+        "rules",
+        "masking",
         "audit",
     ],
 )
