@@ -1,6 +1,5 @@
 """What travels along the chain: one HTTP request with what each stage found out about it."""
 
-import base64
 import hashlib
 import secrets
 import time
@@ -248,11 +247,6 @@ class Exchange:
             "roles": sorted(self.roles or ()),
             "findings": [f"{found.action}:{found.rule}@{cut(self.redact(found.at))}" for found in self.findings],
         }
-
-
-def thumbprint(digest: bytes) -> str:
-    """Return the thumbprint of a key or certificate as tokens name it: its SHA-256 in base64url, unpadded."""
-    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
 
 
 def fingerprint(session: str) -> str:

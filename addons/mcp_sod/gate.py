@@ -20,7 +20,8 @@ from mitmproxy.utils import asyncio_utils
 from mcp_sod.answer import Instead, answer, why_broken
 from mcp_sod.contracts import Runtime
 from mcp_sod.errors import AuditError, Refusal, SodError, Unavailable, Unlisted, Withheld
-from mcp_sod.exchange import Exchange, Request, thumbprint
+from mcp_sod.exchange import Exchange, Request
+from mcp_sod.signing_key import thumbprint
 
 logger = logging.getLogger("mcp_sod")
 
@@ -247,18 +248,19 @@ class Gate:
 def request_digest(request: http.Request) -> bytes:
     """Return the SHA-256 of all that decides what an upstream receives, and where."""
     data = request.data
-    head = repr((
-        data.method, data.scheme, data.host, data.port, data.path, data.authority, data.http_version,
-        data.headers.fields, None if data.trailers is None else data.trailers.fields,
-    ))  # fmt: skip
-    return hashlib.sha256(head.encode() + b"\0" + (data.content or b"")).digest()
+    trailers = None if data.trailers is None else data.trailers.fields
+    place = (data.method, data.scheme, data.host, data.port, data.path, data.authority, data.http_version)
+    return _digest((*place, data.headers.fields, trailers), data.content or b"")
 
 
 def response_digest(response: http.Response, *, head_only: bool = False) -> bytes:
     """Return the SHA-256 of all that a client receives, or of its head."""
-    head = repr((response.status_code, response.reason, response.headers.fields))
-    body = b"" if head_only else response.raw_content or b""
-    return hashlib.sha256(head.encode() + b"\0" + body).digest()
+    head = (response.status_code, response.reason, response.headers.fields)
+    return _digest(head, b"" if head_only else response.raw_content or b"")
+
+
+def _digest(head: tuple[object, ...], body: bytes) -> bytes:
+    return hashlib.sha256(repr(head).encode() + b"\0" + body).digest()
 
 
 def _may_leave(flow: http.HTTPFlow, passage: Passage) -> bool:
@@ -274,9 +276,10 @@ def _may_leave(flow: http.HTTPFlow, passage: Passage) -> bool:
 def _request(flow: http.HTTPFlow, tunnel: tuple[str, ...]) -> Request:
     data, shown = flow.request.data, flow.client_conn.certificate_list
     scheme, path = data.scheme.decode("latin-1"), data.path.decode("latin-1")
+    host = f"[{data.host}]" if ":" in data.host else data.host
     return Request(
         method=data.method.decode("latin-1"),
-        url=f"{scheme}://{f'[{data.host}]' if ':' in data.host else data.host}:{data.port}{path}",
+        url=f"{scheme}://{host}:{data.port}{path}",
         headers=tuple((name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in data.headers.fields),
         body=data.content or b"",
         authority=data.authority.decode("latin-1"),

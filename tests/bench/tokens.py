@@ -2,7 +2,6 @@
 
 import asyncio
 import hashlib
-import json
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
@@ -12,10 +11,10 @@ from uuid import uuid4
 
 import jwt
 import yaml
-from mcp_sod.exchange import thumbprint
 from mcp_sod.identity.presented import Presented
 from mcp_sod.identity.tokens import Verifier
 from mcp_sod.policy.load import load
+from mcp_sod.signing_key import jwk_thumbprint, thumbprint
 
 from tests.world.issuer import Issuer
 from tests.world.keys import SigningKey
@@ -58,7 +57,7 @@ async def _measured() -> TokenFigures:
         seen = new[0]
         await found.principal(seen)
         key, proofs = SigningKey.fresh("ES256"), 5 * TIMES // 10
-        bound = issuer.token("ada", groups=("mcp-users",), cnf={"jkt": _jkt(key)})
+        bound = issuer.token("ada", groups=("mcp-users",), cnf={"jkt": jwk_thumbprint(key.jwk)})
         nonce = found.nonce()
         proven = iter([_proven(bound, key, nonce) for _ in range(proofs)])
         return TokenFigures(
@@ -88,11 +87,6 @@ def _verifier(folder: Path, issuer: Issuer) -> Verifier:
 
 def _bearer(token: str) -> Presented:
     return Presented((f"Bearer {token}",))
-
-
-def _jkt(key: SigningKey) -> str:
-    members = {name: key.jwk[name] for name in ("crv", "kty", "x", "y")}
-    return thumbprint(hashlib.sha256(json.dumps(members, separators=(",", ":")).encode()).digest())
 
 
 def _proven(token: str, key: SigningKey, nonce: str) -> Presented:

@@ -1,7 +1,6 @@
 """Asks an issuer whether a token holds (RFC 7662)."""
 
 import asyncio
-import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,7 +8,7 @@ from pathlib import Path
 from mcp_sod.errors import Unauthenticated, Unavailable
 from mcp_sod.identity.web import Web, WebError
 from mcp_sod.policy.issuers import Introspection, Issuer
-from mcp_sod.policy.upstreams import Secret
+from mcp_sod.policy.secrets import read_secret
 
 MOST = 16  # questions at once
 
@@ -27,7 +26,7 @@ class Desk:
 
     async def claims(self, token: str) -> Mapping[str, object]:
         """Return what the issuer says of a token; raises Unauthenticated for one that does not hold, Unavailable."""
-        secret = await asyncio.to_thread(_secret, self._rules.secret, self._base)
+        secret = read_secret(self._base, self._rules.secret, "the identity provider")
         form = {"token": token, "token_type_hint": "access_token"}
         try:
             async with self._room:
@@ -56,15 +55,3 @@ def _is_for_us(said: Mapping[str, object], issuer: Issuer) -> None:
     begins = said.get("nbf", 0)
     if not (isinstance(begins, int | float) and begins <= time.time() + issuer.leeway):
         raise Unauthenticated("The token is not valid yet.")
-
-
-def _secret(secret: Secret, base: Path) -> str:
-    try:
-        known = os.environ.get(secret.env, "") if secret.env else (base / (secret.file or "")).read_text("utf-8")
-        found = known.strip()
-    except (OSError, UnicodeDecodeError):
-        found = ""
-    if not found:
-        raise Unavailable("The gateway's own secret for the identity provider is missing.",
-                          operator="See identity.introspection.secret.")  # fmt: skip
-    return found

@@ -2,7 +2,6 @@
 
 import hashlib
 import hmac
-import json
 import secrets
 import time
 from collections import OrderedDict
@@ -12,17 +11,16 @@ from urllib.parse import urlsplit
 import jwt
 
 from mcp_sod.errors import Unauthenticated, Unavailable
-from mcp_sod.exchange import thumbprint
 from mcp_sod.identity.presented import Credential, Presented
 from mcp_sod.policy.addresses import route
 from mcp_sod.policy.issuers import Dpop, Issuer
+from mcp_sod.signing_key import jwk_thumbprint, thumbprint
 
 ALGORITHMS = ("ES256", "ES384", "ES512", "RS256", "PS256", "EdDSA")
 MAX_PROOF = 8 * 1024  # characters
 MOST = 200_000  # proofs remembered at once
 NONCE_LIFE = 300  # seconds
 SKEW = 5  # seconds that a proof may lie in the future
-_REQUIRED = {"EC": ("crv", "x", "y"), "RSA": ("e", "n"), "OKP": ("crv", "x")}  # RFC 7638, section 3.2
 
 
 class Proofs:
@@ -127,15 +125,9 @@ def _verified(proof: str) -> tuple[Mapping[str, object], str]:
             raise _wrong("The proof does not hold a public key (jwk).")
         claims = jwt.decode(proof, jwt.PyJWK({**key, "use": "sig"}, header["alg"]), algorithms=[header["alg"]],
                             options={"verify_aud": False, "verify_iat": False, "require": ["jti", "iat"]})  # fmt: skip
-        return claims, _thumbprint(key)
+        return claims, jwk_thumbprint(key)
     except (jwt.PyJWTError, ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError):
         raise _wrong("The proof does not hold.") from None
-
-
-def _thumbprint(key: Mapping[str, object]) -> str:
-    """Return the thumbprint of a public key (RFC 7638)."""
-    members = {name: key[name] for name in (*_REQUIRED[str(key["kty"])], "kty")}
-    return thumbprint(hashlib.sha256(json.dumps(members, sort_keys=True, separators=(",", ":")).encode()).digest())
 
 
 def _plain(address: object) -> str | None:

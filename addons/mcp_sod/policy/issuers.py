@@ -7,8 +7,8 @@ from pydantic import Field, model_validator
 
 from mcp_sod.policy.part import Part
 from mcp_sod.policy.private import Private, private
+from mcp_sod.policy.secrets import Secret
 from mcp_sod.policy.units import Seconds
-from mcp_sod.policy.upstreams import Secret
 
 Algorithm = Literal["ES256", "ES384", "ES512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "EdDSA"]
 Texts = Annotated[list[str], Field(min_length=1)]

@@ -7,6 +7,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from mcp_sod.policy.part import Part
 from mcp_sod.policy.private import Private
+from mcp_sod.policy.secrets import Secret
 from mcp_sod.policy.units import Seconds
 
 Speaks = Literal["mcp", "mcp-sse", "openai", "anthropic", "http"]
@@ -26,19 +27,6 @@ def _free(header: str) -> str:
 OwnHeader = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9-]{0,63}$"), AfterValidator(_free)]
 Visible = Annotated[str, Field(pattern=r"^[\x21-\x7e]{1,512}$")]
 Scope = Annotated[str, Field(pattern=r"^[\x21\x23-\x5b\x5d-\x7e]+( [\x21\x23-\x5b\x5d-\x7e]+)*$", max_length=512)]
-
-
-class Secret(Part):
-    """Where a secret is read from; a policy never holds the secret itself."""
-
-    env: str | None = None
-    file: str | None = None
-
-    @model_validator(mode="after")
-    def _one(self) -> Self:
-        if (self.env is None) == (self.file is None):
-            raise ValueError("a secret is either {env: NAME} or {file: PATH}")
-        return self
 
 
 class HeaderSecret(Secret):

@@ -3,8 +3,9 @@
 import hashlib
 from dataclasses import dataclass
 
-from mcp_sod.exchange import Exchange, thumbprint
+from mcp_sod.exchange import Exchange
 from mcp_sod.policy.upstreams import Assertion
+from mcp_sod.signing_key import thumbprint
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,13 +1,13 @@
 """What an upstream is sent: known headers only, and the gateway's own credential."""
 
-import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from mcp_sod.errors import Denied, Unavailable
 from mcp_sod.policy.policy import Policy
-from mcp_sod.policy.upstreams import Credential, Secret, Speaks, Upstream
+from mcp_sod.policy.secrets import read_secret
+from mcp_sod.policy.upstreams import Credential, Speaks, Upstream
 
 # Each in a form that carries nothing else, or inspected with the call (session id, host, and what the body repeats).
 _ANY = {
@@ -88,25 +88,3 @@ def _shown(base: Path, credential: Credential, exchanged: str | None) -> tuple[b
     if token is None:
         raise Unavailable("There is no token for this upstream.")
     return b"authorization", b"Bearer " + token.encode()
-
-
-def read_secret(base: Path, secret: Secret) -> str:
-    """Return a secret of the gateway's; raises Unavailable, which names its place, where it cannot be used."""
-    if secret.env is not None:
-        found, where = os.environ.get(secret.env, ""), f"the environment variable {secret.env}"
-    else:
-        assert secret.file is not None
-        found, where = _read(base / secret.file), f"the file {base / secret.file}"
-    if not found or not found.isascii() or not found.isprintable():
-        raise Unavailable(
-            "The gateway's own credential for this upstream is missing.", operator=f"Put it into {where}."
-        )
-    return found
-
-
-def _read(file: Path) -> str:
-    # A few bytes, cached by the kernel, read anew each time: a rotated secret is used at once.
-    try:
-        return file.read_text("ascii").strip()
-    except (OSError, UnicodeDecodeError):
-        return ""

@@ -12,8 +12,8 @@ import httpx
 
 from mcp_sod.errors import Unauthenticated, Unavailable
 from mcp_sod.exchange import Exchange
+from mcp_sod.policy.secrets import read_secret
 from mcp_sod.policy.upstreams import TokenExchange
-from mcp_sod.release.credentials import read_secret
 from mcp_sod.release.token_endpoint import PATIENCE, Failed, Issued, ask
 
 EARLY = 30.0  # seconds before its end from which a token is not shown any more

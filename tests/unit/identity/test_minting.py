@@ -93,5 +93,5 @@ def test_a_key_of_no_use_stops_the_start(tmp_path: Path) -> None:
     file.chmod(0o600)
     Mint(file)
     file.write_bytes(b"x")
-    with pytest.raises(StartError, match=r"sign-on\.key is damaged"):
+    with pytest.raises(StartError, match=r"sign-on\.key is no P-256 key"):
         Mint(file)

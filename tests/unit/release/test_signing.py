@@ -10,8 +10,8 @@ from cryptography.hazmat.primitives.asymmetric.ec import SECP384R1, generate_pri
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from mcp_sod.errors import StartError
-from mcp_sod.exchange import thumbprint
 from mcp_sod.release.signing import open_signer
+from mcp_sod.signing_key import thumbprint
 
 GATEWAY = "urn:mcp-sod:gw-test"
 
