@@ -11,17 +11,18 @@ import hashlib
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import override
 from weakref import WeakKeyDictionary
 
-from mitmproxy import connection, flow, http
-from mitmproxy.proxy import server_hooks
+from mitmproxy import http
 from mitmproxy.utils import asyncio_utils
 
 from mcp_sod.answer import Instead, answer, why_broken
 from mcp_sod.contracts import Runtime
-from mcp_sod.errors import AuditError, Refusal, SodError, Unavailable, Unlisted, Withheld
+from mcp_sod.errors import AuditError, Refusal, SodError, Unavailable, Withheld
 from mcp_sod.exchange import Exchange, Request
 from mcp_sod.signing_key import thumbprint
+from mcp_sod.tunnels.addon import Tunnels
 
 logger = logging.getLogger("mcp_sod")
 
@@ -42,18 +43,18 @@ class Passage:
     overdue: bool = False  # its body did not come in time
 
 
-class Gate:
+class Gate(Tunnels):
     """A top-level addon: it outlives the script, and the refusal it puts on a flow outlives every failure."""
 
     name = "sod-gate"
 
     def __init__(self, runtime: Runtime | None, settled: Callable[[], None]) -> None:
         """Without a runtime, everything is refused; `settled` is called once mitmproxy runs."""
+        super().__init__()
         self.runtime = runtime
         self._settled = settled
         self._task: asyncio.Task[None] | None = None
         self._passages: WeakKeyDictionary[http.HTTPFlow, Passage] = WeakKeyDictionary()
-        self._tunnels: dict[str, tuple[str, ...]] = {}  # what a CONNECT said of its sender, by the client's connection
 
     async def running(self) -> None:
         """Begin, once mitmproxy runs."""
@@ -85,7 +86,7 @@ class Gate:
         passage = self.passage(flow)
         if passage.exchange is None:
             assert self.runtime is not None  # no stage stands before a gate without a runtime
-            passage.exchange = Exchange(self.runtime.policy, _request(flow, self._tunnels.get(flow.client_conn.id, ())))
+            passage.exchange = Exchange(self.runtime.policy, _request(flow, self.said(flow.client_conn)))
         return passage.exchange
 
     def release(self, flow: http.HTTPFlow) -> None:
@@ -129,7 +130,7 @@ class Gate:
         if refusal.event == "rejected":
             facts["peer"] = exchange.request.peer
         event = Withheld.event if passage.sent else refusal.event
-        await self._note(event, **facts)
+        await self.note(event, **facts)
         logger.info("%s %s: %s", event, exchange.reference, refusal.told)
 
     # requests
@@ -152,31 +153,6 @@ class Gate:
             return
         passage.sent = True
         flow.response = None
-
-    def http_connect(self, flow: http.HTTPFlow) -> None:
-        """Refuse tunnels to whatever is not a listed upstream; what is said inside one comes through the chain."""
-        flow.response = http.Response.make(403, b"Not an upstream of this gateway.\n", {"content-type": "text/plain"})
-        if self._listed(flow.request.host, flow.request.port):
-            flow.response = None
-            client, said = flow.client_conn.id, tuple(flow.request.headers.get_all("proxy-authorization"))
-            self._tunnels[client] = (*self._tunnels.get(client, ()), *said)
-
-    def client_disconnected(self, client: connection.Client) -> None:
-        """Forget the tunnel."""
-        self._tunnels.pop(client.id, None)
-
-    async def http_connect_error(self, flow: http.HTTPFlow) -> None:
-        """Record a refused tunnel."""
-        destination = f"{flow.request.host}:{flow.request.port}"
-        await self._note("rejected", code=Unlisted.code, reason="CONNECT to an unlisted host.", destination=destination)
-
-    def server_connect(self, data: server_hooks.ServerConnectionHookData) -> None:
-        """Refuse connections to whatever is not a listed upstream, whoever asks for them."""
-        address = data.server.address
-        if address is None or not self._listed(address[0], address[1]):
-            data.server.error = "Not an upstream of this gateway."
-        else:
-            data.server.sni = address[0]  # mitmproxy would verify the upstream as whatever name the client chose
 
     # replies
 
@@ -215,28 +191,24 @@ class Gate:
         late = "The request did not arrive within gateway.limits.arrival."
         await self._broken(flow, late if passage.overdue else why_broken(message))
 
-    # what is not HTTP is not understood
-
-    def tcp_start(self, flow: flow.Flow) -> None:
-        """Refuse raw bytes and WebSockets."""
-        flow.kill()  # type: ignore[no-untyped-call]  # mitmproxy's
-
-    udp_start = websocket_start = tcp_start
-
     async def _broken(self, flow: http.HTTPFlow, reason: str) -> None:
         """Record an exchange that ended without the outcome that its stages would have recorded."""
         passage, exchange = self.passage(flow), self.exchange(flow)
         passage.finished = True
         facts = exchange.facts() | {"code": "broken", "reason": reason, "status": None}
         if passage.sent:
-            await self._note("replied", **{**exchange.reply(), **facts})
+            await self.note("replied", **{**exchange.reply(), **facts})
         else:
-            await self._note("rejected", **facts)
+            await self.note("rejected", **facts)
 
-    def _listed(self, host: str, port: int) -> bool:
+    @override
+    def listed(self, host: str, port: int) -> bool:
+        """Say whether an upstream of the policy lives there."""
         return self.runtime is not None and self.runtime.listed(host, port)
 
-    async def _note(self, event: str, **facts: object) -> None:
+    @override
+    async def note(self, event: str, **facts: object) -> None:
+        """Record something; what cannot be recorded is logged, and refused all the same."""
         if self.runtime is None:
             return
         try:

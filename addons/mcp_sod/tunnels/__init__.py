@@ -1,0 +1,1 @@
+"""Tunnels: where connections may lead, and what was said of their sender when they were opened."""
