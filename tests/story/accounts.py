@@ -51,7 +51,7 @@ def _tries_the_other(setting: Setting, tell: Teller, ticket: dict[str, Any]) -> 
         f"exit status {done.status}, {done.said}",
         equal("the list says she may not", ticket.get("may_vote"), expected=False),
         equal("the exit status", done.status, 1),
-        mentions("the reason", done.err, "You are behind this request yourself; another person must decide."),
+        mentions("the reason", done.err, "You are behind this request yourself (by e-1701)"),
         equal("payments", paid(setting, "INV-9"), 0),
     )
 

@@ -43,14 +43,18 @@ def _objections(ticket: Ticket, voter: Voter, votes: list[Vote], now: int) -> It
     who, wanted = voter.principal, sorted({need.role for need in ticket.needs})
     if who.kind == "machine":
         yield TicketError("Machines do not vote.", hint="A person must.")
-    if who.behind & ticket.behind:
-        yield TicketError("You are behind this request yourself; another person must decide.")
+    if shared := who.behind & ticket.behind:
+        yield TicketError(
+            f"You are behind this request yourself (by {', '.join(sorted(shared))}): who asks and who approves are "
+            "different people.", hint="Another person must decide.",
+        )  # fmt: skip
     if voter.roles.isdisjoint(wanted):
-        yield TicketError(f"A vote on this ticket needs the role {' or '.join(wanted)}, which you do not have.")
+        needed = f"A vote on this ticket needs the role {' or '.join(wanted)}, which you do not have."
+        yield TicketError(needed, hint="Another person with the role must vote.")
     if not who.person:
         yield TicketError("Your token does not say which person you are.", hint="See claims.person in the policy.")
     if any(who.behind & vote.behind for vote in votes):
-        yield TicketError("You have voted on this ticket already.")
+        yield TicketError("You have voted on this ticket already.", hint="Another person with the role must vote.")
     if ticket.state != "pending":
         yield TicketError(f"This ticket is {ticket.state} already.")
     if ticket.expires <= now:
