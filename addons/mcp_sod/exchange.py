@@ -33,6 +33,7 @@ class Principal:
     expires: float = 0.0  # seconds since the epoch
     fingerprint: str = ""  # keyed hash of the token, for records
     token_id: str | None = None  # `jti`
+    delegated: bool = False  # the token is in the hands of someone who acts for the subject (RFC 8693, `act`)
     keys: frozenset[str] = frozenset()  # thumbprints the token is bound to, and the id of the key it was signed with
 
     @property

@@ -43,6 +43,8 @@ def _objections(ticket: Ticket, voter: Voter, votes: list[Vote], now: int) -> It
     who, wanted = voter.principal, sorted({need.role for need in ticket.needs})
     if who.kind == "machine":
         yield TicketError("Machines do not vote.", hint="A person must.")
+    if who.delegated:
+        yield TicketError("Your token is for someone who acts for you (act).", hint="Vote yourself, with your own.")
     if shared := who.behind & ticket.behind:
         yield TicketError(
             f"You are behind this request yourself (by {', '.join(sorted(shared))}): who asks and who approves are "

@@ -29,8 +29,8 @@ def revocations_router(back: CallersBack) -> APIRouter:
     async def officer(caller: Annotated[Voter, Depends(known_caller(back))]) -> Voter:
         """Return who may revoke; anyone else is refused, on record."""
         role = back.policy.document.revocation.role
-        if role is None or role not in caller.roles:
-            sentence = "Nobody may revoke by command." if role is None else f"Revoking needs the role {role}."
+        sentence = _objection(caller, role)
+        if sentence is not None:
             await _note(back, "denied", caller, method="revoke", code=Denied.code, reason=sentence)
             raise Denied(sentence, hint="See revocation: in the policy.")
         return caller
@@ -62,6 +62,15 @@ def revocations_router(back: CallersBack) -> APIRouter:
         return {"id": entry, "lifted": True}
 
     return router
+
+
+def _objection(caller: Voter, role: str | None) -> str | None:
+    """Return why someone may not revoke, or None."""
+    if role is None:
+        return "Nobody may revoke by command."
+    if role not in caller.roles:
+        return f"Revoking needs the role {role}."
+    return "Your token is for someone who acts for you (act)." if caller.principal.delegated else None
 
 
 async def _note(back: CallersBack, event: str, caller: Voter, **facts: object) -> None:

@@ -39,6 +39,7 @@ def principal(claims: Claims, issuer: Issuer, fingerprint: str, kid: str | None 
         expires=_expiry(claims) + issuer.leeway,
         fingerprint=fingerprint,
         token_id=token_id if isinstance(token_id, str) else None,
+        delegated=claims.get("act") is not None,
         keys=frozenset(binding(claims).values()) | ({kid} if kid else frozenset()),
     )
 

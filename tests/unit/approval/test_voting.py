@@ -21,6 +21,7 @@ class Cast(Part):
     actors: list[str] = Field(default_factory=list)
     roles: list[str] = Field(default=["approver"])
     machine: bool = False
+    delegated: bool = False
     policy: str = "p1"
     says: Literal["approve", "deny"] = "approve"
     refused: str | None = None
@@ -37,6 +38,7 @@ class Cast(Part):
             issuer=self.issuer,
             kind=kind,
             actors=self.actors,
+            delegated=self.delegated,
             **person,
         )
 
