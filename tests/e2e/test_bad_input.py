@@ -216,7 +216,11 @@ BAD = {
     "a key that is none": ("rules.yaml", "rules: [{id: r, actoin: deny}]", "rules.yaml:1: rules.0.actoin: unknown key"),
     "no YAML": ("rules.yaml", "rules: [", "rules.yaml:2: not YAML"),
     "a file that got lost": ("roles.yaml", "", "roles: is missing"),
-    "no more roles": ("roles.yaml", "roles: {}\npermissions: {}\nseparation: {}", "there is no role"),
+    "no more roles": (
+        "roles.yaml",
+        "roles: {}\npermissions: {}\nseparation: {}\ndelivery: {}\nrevocation: {}",
+        "there is no role",
+    ),
     "a key file that is none": (
         "identity.yaml",
         "identity: [{issuer: i, audience: [a], keys: {file: none.json}, machine: none}]",

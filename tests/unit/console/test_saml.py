@@ -2,6 +2,7 @@
 
 import base64
 import re
+import time
 import zlib
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -18,7 +19,8 @@ from mcp_sod.console.saml import saml_router
 from mcp_sod.errors import Unauthenticated
 
 from tests.unit.house import House, house
-from tests.unit.identity.saml_making import AUDIENCE, ENTITY, NOW, POLICY, certificate, element, response, sent, signed
+from tests.unit.identity import saml_making
+from tests.unit.identity.saml_making import AUDIENCE, ENTITY, POLICY, certificate, element, response, sent, signed
 
 HOST = "https://console.example"
 PATH = "/saml/corp/acs"
@@ -42,8 +44,9 @@ class Door:
 
 
 @pytest.fixture
-async def door(tmp_path: Path) -> AsyncIterator[Door]:
-    """A console to sign on at."""
+async def door(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Door]:
+    """A console to sign on at, just now: the whole run of the tests takes longer than a response is good."""
+    monkeypatch.setattr(saml_making, "NOW", float(int(time.time())))
     (tmp_path / "idp.pem").write_bytes(certificate())
     here = {**POLICY, "acs": "http://127.0.0.1:8081/saml/local/acs", "entity": "https://local.example"}
     async with house(tmp_path, saml={"corp": dict(POLICY), "local": here}) as built:
@@ -157,7 +160,7 @@ async def test_a_replay_is_refused(door: Door) -> None:
 @pytest.mark.parametrize(("seconds", "says"), [(1, None), (400, "has expired"), (601, "did not make, or not just now")])
 async def test_a_body_that_takes_its_time(door: Door, seconds: int, says: str | None) -> None:
     """The time is looked at when the response is there: by sending it slowly nobody keeps it from growing old."""
-    now = [NOW]
+    now = [saml_making.NOW]
     app = FastAPI()
     app.include_router(saml_router(door.house, lambda: now[0]))
 
