@@ -18,6 +18,8 @@ from mcp_sod.wire.ownership import Owner
 from mcp_sod.wire.receipts import Handed
 from mcp_sod.wire.strict_json import Json, Texts
 
+type Marks = frozenset[tuple[str, str]]  # kinds and values, as `revocation:` names them
+
 
 @dataclass(frozen=True, slots=True)
 class Principal:
@@ -32,13 +34,12 @@ class Principal:
     actors: frozenset[str] = frozenset()
     expires: float = 0.0  # seconds since the epoch
     fingerprint: str = ""  # keyed hash of the token, for records
-    token_id: str | None = None  # `jti`
     delegated: bool = False  # the token is in the hands of someone who acts for the subject (RFC 8693, `act`)
-    keys: frozenset[str] = frozenset()  # thumbprints the token is bound to, and the id of the key it was signed with
+    marks: Marks = frozenset()  # everything by which it could be revoked
 
     @property
     def binding(self) -> tuple[str, ...]:
-        """What a session stays bound to, whichever token the caller shows next."""
+        """What a session or a ticket stays bound to, whichever token the caller shows next."""
         return (self.account, self.client or "", *sorted(self.actors))
 
     @property
@@ -182,7 +183,7 @@ class Exchange:
     principal: Principal | None = None
     token: str | None = field(default=None, repr=False)  # the caller's, until it is exchanged for another
     barred: Callable[[], Refusal | None] = field(default=lambda: None)  # why the principal may act no more, if so
-    revoked: Callable[[frozenset[str]], bool] = field(default=lambda _keys: False)  # whether a person of these keys is
+    revoked: Callable[[Marks], bool] = field(default=lambda _marks: False)  # whether whoever has these marks is
     standing: Standing | None = None
     roles: frozenset[str] | None = None
     visible_tool: Callable[[str], bool] | None = None

@@ -183,7 +183,8 @@ def test_the_yes_of_a_revoked_approver_is_none(scene: Scene) -> None:
     ticket = seen.record(event="held", code="opened")["ticket"]
     assert vote(scene, ticket, sub="vera").json()["state"] == "approved"
     number = revoke(scene, "person", "vera@people.example")
-    assert f"An approver of ticket {ticket} was revoked" in scene.call("query", wanted).text
+    said = scene.call("query", wanted).text
+    assert f"The approval of ticket {ticket} does not count: An approver was revoked." in said
     assert "was revoked" in console(scene, "GET", "tickets", sub="vera").text
     assert seen.connections == 0
     lift(scene, number)
@@ -223,6 +224,46 @@ def test_a_reply_that_comes_after_the_revocation_is_withheld(scene: Scene) -> No
     assert "masked" not in answers[0].text
     lift(scene, number)
     assert passed(scene.call(sub="sal", reply=slow))
+
+
+def test_what_a_vote_was_cast_with_can_be_revoked(scene: Scene) -> None:
+    """A yes that came with a stolen token is none once that token is revoked, though its owner is not."""
+    wanted = {"sql": "drop table stolen"}
+    seen = scene.watch()
+    with pytest.raises(httpx.ReadTimeout):
+        scene.call("query", wanted, patience=0.7)
+    ticket = seen.record(event="held", code="opened")["ticket"]
+    token = scene.issuer.token("vic", groups=("mcp-approvers",), jti="j-stolen")
+    with raw_http() as http:
+        url, headers = f"{scene.gateway.console_url}/api/v1/tickets/{ticket}", {"Authorization": f"Bearer {token}"}
+        digest = http.get(url, headers=headers).json()["digest"]
+        ballot = {"decision": "approve", "digest": digest}
+        assert http.post(f"{url}/votes", headers=headers, json=ballot).json()["state"] == "approved"
+    number = revoke(scene, "token", "j-stolen")
+    assert "does not count: An approver was revoked." in scene.call("query", wanted).text
+    lift(scene, number)
+    assert passed(scene.call("query", wanted))
+
+
+def test_nobody_lifts_what_concerns_themselves_or_locks_themselves_out(scene: Scene) -> None:
+    """An officer cannot revoke what the own token rests on, nor take back what was revoked of them; another can."""
+    mine = {"kind": "client", "value": "console-cli"}
+    token = scene.issuer.token("olga", groups=("security-officers",), email="olga@people.example", azp="console-cli")
+    with raw_http() as http:
+        url, headers = f"{scene.gateway.console_url}/api/v1/revocations", {"Authorization": f"Bearer {token}"}
+        said = http.post(url, headers=headers, json=mine)
+        assert (said.status_code, "would revoke you" in said.text) == (409, True)
+    for kind, value in (("person", "olga@people.example"), ("subject", "olga")):
+        assert officer(scene, "POST", json={"kind": kind, "value": value}).status_code == 409
+    assert officer(scene).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"), [("session", "zz"), ("session", "ABCDEF01234567891"), ("subject", "https://nobody.example#bob")]
+)
+def test_what_can_hit_nobody_is_refused(scene: Scene, kind: str, value: str) -> None:
+    """A slip must not look like success."""
+    assert officer(scene, "POST", json={"kind": kind, "value": value}).status_code == 409
 
 
 def test_only_who_the_policy_names_revokes(scene: Scene) -> None:

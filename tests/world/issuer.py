@@ -51,7 +51,7 @@ class Issuer:
         sub: str,
         *,
         groups: Sequence[str] = (),
-        email: str | None = None,
+        email: str | None = "",
         audience: str | Sequence[str] = AUDIENCE,
         lifetime: float = 300,
         machine: bool = False,
@@ -59,7 +59,10 @@ class Issuer:
         flaw: Flaw | None = None,
         **claims: Any,
     ) -> str:
-        """A signed JWT for `sub`; `flaw` makes one thing about it wrong, `claims` are added as they are."""
+        """A signed JWT for `sub`; `flaw` makes one thing about it wrong, `claims` are added as they are.
+
+        A person has an `email` unless it is None: by default, one of `people.example`.
+        """
         now = int(time.time())
         payload: dict[str, Any] = {
             "iss": self.url,
@@ -69,6 +72,8 @@ class Issuer:
             "exp": now + int(lifetime),
             "groups": list(groups),
         }
+        if email == "" and not machine:
+            email = f"{sub}@people.example"
         if email:
             payload["email"] = email
         if machine:

@@ -58,8 +58,9 @@ class Approval(Stage):
     async def _decide(self, ticket: Ticket, exchange: Exchange) -> None:
         match ticket.state:
             case "approved":
-                if await self._desk.approver_fell(ticket, exchange.revoked):
-                    raise Denied(f"An approver of ticket {ticket.id} was revoked.", hint="Send the call again later.")
+                flaw = await self._desk.flaw(ticket, exchange)
+                if flaw is not None:
+                    raise Denied(f"The approval of ticket {ticket.id} does not count: {flaw}")
                 if not await self._desk.use(ticket, exchange):
                     raise Denied(f"The approval of ticket {ticket.id} has been used already or is over.")
                 exchange.verdict = Allow(ticket.id)

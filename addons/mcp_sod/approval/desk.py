@@ -1,6 +1,8 @@
 """The desk where held calls wait: opens tickets, wakes waiters, takes votes, hands out each grant once."""
 
 import asyncio
+import hashlib
+import json
 import secrets
 import time
 from collections import Counter
@@ -12,7 +14,7 @@ from mcp_sod.approval.voting import Ballot, Voter, objection, outcome
 from mcp_sod.contracts import Journal
 from mcp_sod.database import Database
 from mcp_sod.errors import SodError, TicketError
-from mcp_sod.exchange import Exchange, Hold
+from mcp_sod.exchange import Exchange, Hold, Marks, Principal
 
 POLL = 0.5  # seconds: how late a vote taken by another process, or an expiry, is noticed
 
@@ -36,7 +38,7 @@ class Desk:
         """Return the ticket that this call continues, or a new one, on record before it exists."""
         assert exchange.principal is not None
         assert exchange.digest is not None
-        key = (exchange.principal.account, exchange.digest, exchange.policy.digest)
+        key = (_bound(exchange.principal), exchange.digest, exchange.policy.digest)
         async with self._opening.setdefault(key, asyncio.Lock()):  # copies take turns: one opens, the others find
             while (found := await self._do(self._tickets.find, *key, self._now())) is None:
                 ticket = self._new(exchange, hold)
@@ -65,7 +67,9 @@ class Desk:
             changed=now,
             expires=now + min(need.within for need in needs),
             account=principal.account,
+            bound=_bound(principal),
             behind=principal.behind,
+            marks=principal.marks,
             upstream=exchange.upstream_name or "",
             method=call.method,
             target=exchange.redact(call.name) if call.name else None,
@@ -108,12 +112,17 @@ class Desk:
             await self._journal.write("granted", **exchange.facts())
         return used
 
-    async def approver_fell(self, ticket: Ticket, revoked: Callable[[frozenset[str]], bool]) -> bool:
-        """Say whether someone who said yes was revoked since."""
+    async def flaw(self, ticket: Ticket, exchange: Exchange) -> str | None:
+        """Return why the votes for an approved ticket do not count any more, or not for who now calls, if so."""
+        assert exchange.principal is not None
         votes = await self._do(self._tickets.votes, ticket.id)
-        return any(revoked(vote.behind) for vote in votes if vote.decision == "approve")
+        if any(exchange.revoked(vote.marks) for vote in votes):
+            return "An approver was revoked."
+        if any(vote.behind & exchange.principal.behind for vote in votes):
+            return "Someone who stands behind this call has voted on it."
+        return None
 
-    async def cancel(self, revoked: Callable[[frozenset[str]], bool]) -> None:
+    async def cancel(self, revoked: Callable[[Marks], bool]) -> None:
         """Cancel the tickets of whoever was revoked, and wake who waits."""
         for ticket in await self._do(self._tickets.open_of, revoked):
             reason = "Whoever asked, or stands behind it, was revoked."
@@ -177,7 +186,7 @@ class Desk:
             await self._record("denied", ticket, voter, method="vote", decision=ballot.decision, **reason)
             raise refused
         who = voter.principal
-        cast = Vote(who.account, who.behind, voter.roles, ballot.decision, ballot.reason, self._now())
+        cast = Vote(who.account, who.behind, who.marks, voter.roles, ballot.decision, ballot.reason, self._now())
         becomes = outcome(ticket.needs, [*votes, cast])
         said = {"decision": ballot.decision, "becomes": becomes, "reason": ballot.reason}
         await self._record("voted", ticket, voter, method="vote", **said)
@@ -207,3 +216,9 @@ class Desk:
 
     def _now(self) -> int:
         return int(self._clock())
+
+
+def _bound(principal: Principal) -> str:
+    """Return whose a ticket is: two jobs of one account, started by two people, do not share one."""
+    who = json.dumps([*principal.binding, "", *sorted(principal.person)])
+    return hashlib.sha256(who.encode()).hexdigest()

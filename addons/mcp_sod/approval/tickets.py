@@ -11,6 +11,7 @@ from typing import Literal
 import sqlalchemy as sa
 
 from mcp_sod.database import Database
+from mcp_sod.exchange import Marks
 from mcp_sod.policy.findings import Approval
 
 type State = Literal["pending", "approved", "used", "denied", "expired", "cancelled"]
@@ -24,7 +25,9 @@ _tickets = sa.Table(
     sa.Column("changed", sa.Integer, nullable=False),
     sa.Column("expires", sa.Integer, nullable=False),
     sa.Column("account", sa.String, nullable=False),
+    sa.Column("bound", sa.String, nullable=False),
     sa.Column("behind", sa.String, nullable=False),
+    sa.Column("marks", sa.String, nullable=False),
     sa.Column("upstream", sa.String, nullable=False),
     sa.Column("method", sa.String, nullable=False),
     sa.Column("target", sa.String),
@@ -33,9 +36,9 @@ _tickets = sa.Table(
     sa.Column("findings", sa.String, nullable=False),
     sa.Column("needs", sa.String, nullable=False),
     sa.Column("shown", sa.String, nullable=False),
-    sa.Index("by_call", "account", "digest", "policy"),
+    sa.Index("by_call", "bound", "digest", "policy"),
     # Of one call, one ticket waits at a time, however many copies of it arrive at once.
-    sa.Index("one_pending", "account", "digest", "policy", unique=True,
+    sa.Index("one_pending", "bound", "digest", "policy", unique=True,
              sqlite_where=sa.text("state = 'pending'"), postgresql_where=sa.text("state = 'pending'")),
     sa.Index("by_state", "state", "expires"),
 )  # fmt: skip
@@ -44,6 +47,7 @@ _votes = sa.Table(
     sa.Column("ticket", sa.String, sa.ForeignKey("tickets.id"), primary_key=True),
     sa.Column("account", sa.String, primary_key=True),
     sa.Column("behind", sa.String, nullable=False),
+    sa.Column("marks", sa.String, nullable=False),
     sa.Column("roles", sa.String, nullable=False),
     sa.Column("decision", sa.String, nullable=False),
     sa.Column("reason", sa.String, nullable=False),
@@ -72,6 +76,7 @@ class Vote:
 
     account: str
     behind: frozenset[str]
+    marks: Marks
     roles: frozenset[str]
     decision: Literal["approve", "deny"]
     reason: str
@@ -80,7 +85,7 @@ class Vote:
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
-    """A held call, as the database knows it."""
+    """A held call, as the database knows it. `bound`: whose it is, down to the client and who stands behind."""
 
     id: str
     state: State
@@ -88,7 +93,9 @@ class Ticket:
     changed: int
     expires: int
     account: str
+    bound: str
     behind: frozenset[str]
+    marks: Marks
     upstream: str
     method: str
     target: str | None
@@ -108,11 +115,11 @@ class Tickets:
         self.database = database
         self._engine = database.engine
 
-    def find(self, account: str, digest: str, policy: str, now: int) -> Ticket | None:
+    def find(self, bound: str, digest: str, policy: str, now: int) -> Ticket | None:
         """Return the ticket that a repeat of a call continues: the newest one that is not used up and not over."""
         query = (
             sa.select(_tickets)
-            .where(_tickets.c.account == account, _tickets.c.digest == digest, _tickets.c.policy == policy)
+            .where(_tickets.c.bound == bound, _tickets.c.digest == digest, _tickets.c.policy == policy)
             .where(_tickets.c.state.in_(("pending", "approved", "denied")), _tickets.c.expires > now)
             .order_by(_tickets.c.created.desc(), _tickets.c.id)
             .limit(1)
@@ -175,12 +182,12 @@ class Tickets:
         with self._engine.begin() as connection:
             return connection.execute(_tickets.update().where(*guard).values(state=new, changed=now)).rowcount == 1
 
-    def open_of(self, whose: Callable[[frozenset[str]], bool]) -> list[Ticket]:
-        """Return the tickets that wait, or hold an unused grant, of those whose keys fit."""
+    def open_of(self, whose: Callable[[Marks], bool]) -> list[Ticket]:
+        """Return the tickets that wait, or hold an unused grant, of those whose marks fit."""
         query = sa.select(_tickets).where(_tickets.c.state.in_(("pending", "approved")))
         with self._engine.connect() as connection:
             found = map(_ticket, connection.execute(query).mappings())
-            return [ticket for ticket in found if whose(ticket.behind)]
+            return [ticket for ticket in found if whose(ticket.marks)]
 
     def overdue(self, now: int) -> list[Ticket]:
         """Return the tickets that still wait, or hold an unused grant, although their time is over."""
@@ -208,6 +215,7 @@ def _row(ticket: Ticket) -> dict[str, object]:
     ]
     return row | {
         "behind": json.dumps(sorted(ticket.behind)),
+        "marks": json.dumps(sorted(ticket.marks)),
         "findings": json.dumps(ticket.findings),
         "needs": json.dumps(needs),
     }
@@ -216,6 +224,7 @@ def _row(ticket: Ticket) -> dict[str, object]:
 def _ticket(row: sa.RowMapping) -> Ticket:
     return Ticket(**dict(row) | {
         "behind": frozenset(json.loads(row["behind"])),
+        "marks": _marks(row["marks"]),
         "findings": tuple(json.loads(row["findings"])),
         "needs": tuple(Need(**need) for need in json.loads(row["needs"])),
     })  # fmt: skip
@@ -223,11 +232,17 @@ def _ticket(row: sa.RowMapping) -> Ticket:
 
 def _vote_row(vote: Vote) -> dict[str, object]:
     row = {name: getattr(vote, name) for name in Vote.__slots__}
-    return row | {"behind": json.dumps(sorted(vote.behind)), "roles": json.dumps(sorted(vote.roles))}
+    behind, marks = json.dumps(sorted(vote.behind)), json.dumps(sorted(vote.marks))
+    return row | {"behind": behind, "marks": marks, "roles": json.dumps(sorted(vote.roles))}
 
 
 def _vote(row: sa.RowMapping) -> Vote:
     values = {name: value for name, value in row.items() if name != "ticket"}
     return Vote(**values | {
-        "behind": frozenset(json.loads(row["behind"])), "roles": frozenset(json.loads(row["roles"])),
+        "behind": frozenset(json.loads(row["behind"])), "marks": _marks(row["marks"]),
+        "roles": frozenset(json.loads(row["roles"])),
     })  # fmt: skip
+
+
+def _marks(written: str) -> Marks:
+    return frozenset((kind, value) for kind, value in json.loads(written))

@@ -1,5 +1,6 @@
 """The console's paths for revoking: at once, on record, by whoever the policy names."""
 
+import re
 from typing import Annotated
 
 from fastapi import APIRouter, Depends
@@ -11,6 +12,7 @@ from mcp_sod.errors import Denied, TicketError
 from mcp_sod.exchange import cut
 from mcp_sod.identity.revocations import Entry, mark
 from mcp_sod.policy.people import Kind, Revoked
+from mcp_sod.policy.policy import Policy
 
 
 class Order(BaseModel):
@@ -47,6 +49,7 @@ def revocations_router(back: CallersBack) -> APIRouter:
     async def revoke(order: Order, caller: Officer) -> dict[str, object]:
         """Revoke: in force here when this returns, and within a second where the database is shared."""
         kind, value = mark(order.kind, order.value)
+        _check(kind, value, caller, back.policy)
         await _note(back, "revoked", caller, kind=kind, value=cut(value), reason=order.reason)
         entry = await back.revocations.revoke(order.kind, order.value, order.reason, caller.principal.account)
         return _shown(entry)
@@ -54,7 +57,13 @@ def revocations_router(back: CallersBack) -> APIRouter:
     @router.delete("/{entry}")
     async def lift(entry: int, caller: Officer) -> dict[str, object]:
         """Take a revocation back."""
-        await _note(back, "revocation lifted", caller, entry=entry)
+        found = next((one for one in await back.revocations.entries() if one.id == entry), None)
+        if found is None:
+            raise TicketError("There is no such revocation in force.", hint="See the list.")
+        if (found.kind, found.value) in caller.principal.marks:
+            raise Denied("This concerns you.", hint="Another person must lift it.")
+        facts = {"kind": found.kind, "value": cut(found.value), "reason": found.reason}
+        await _note(back, "revocation lifted", caller, entry=entry, **facts)
         if not await back.revocations.lift(entry, caller.principal.account):
             raise TicketError(
                 "There is no such revocation in force.", hint="See the list; what the policy lists stays."
@@ -69,8 +78,26 @@ def _objection(caller: Voter, role: str | None) -> str | None:
     if role is None:
         return "Nobody may revoke by command."
     if role not in caller.roles:
-        return f"Revoking needs the role {role}."
+        human = " and a person, not a machine" if caller.principal.kind == "machine" else ""
+        return f"Revoking needs the role {role}{human}."
     return "Your token is for someone who acts for you (act)." if caller.principal.delegated else None
+
+
+def _check(kind: Kind, value: str, caller: Voter, policy: Policy) -> None:
+    """Raise TicketError for what can hit nobody, since a slip must not look like success; and for what hits oneself."""
+    if kind == "session" and re.fullmatch("[0-9a-f]{16}", value) is None:
+        raise TicketError("A session is named by its fingerprint, 16 hex digits.", hint="See the records of its calls.")
+    issuers = [
+        *(known.issuer for known in policy.document.identity),
+        *(known.entity for known in policy.document.saml.values()),
+    ]
+    if kind == "subject" and "#" in value and not any(value.startswith(f"{name}#".casefold()) for name in issuers):
+        raise TicketError("No issuer of the policy begins this account.", hint="Give `sub`, or issuer#sub.")
+    if (kind, value) in caller.principal.marks:
+        raise TicketError(
+            "This would revoke you: your own token rests on it.",
+            hint="Have another person do it, or use a token that does not (of a key that is not lost, for one).",
+        )
 
 
 async def _note(back: CallersBack, event: str, caller: Voter, **facts: object) -> None:

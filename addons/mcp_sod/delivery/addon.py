@@ -27,9 +27,8 @@ class Recipient(Stage):
     @on_request
     async def request(self, exchange: Exchange, _flow: http.HTTPFlow) -> None:
         """Fill in the recipient."""
-        principal, call = cast("Principal", exchange.principal), cast("Call", exchange.call)
-        upstream = cast("str", exchange.upstream_name)
-        exchange.recipient = recipient(exchange.policy, upstream, call, principal, int(time.time()))
+        call, upstream = cast("Call", exchange.call), cast("str", exchange.upstream_name)
+        exchange.recipient = recipient(exchange.policy, upstream, call, int(time.time()))
 
 
 class Delivery(Stage):

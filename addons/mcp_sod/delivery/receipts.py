@@ -26,7 +26,7 @@ class Collector:
     policy: str
 
 
-def recipient(policy: Policy, upstream: str, call: Call, principal: Principal, now: int) -> Literal["sender"] | Handed:
+def recipient(policy: Policy, upstream: str, call: Call, now: int) -> Literal["sender"] | Handed:
     """Return who gets the call's result: its sender, or whoever holds a role; raises Denied. `now` in seconds."""
     if call.tool is None or poses_as_collecting(policy, upstream, call.tool):
         return "sender"  # `sod_collect` itself is answered by the gateway
@@ -37,12 +37,6 @@ def recipient(policy: Policy, upstream: str, call: Call, principal: Principal, n
         raise Denied(
             f"The result of this tool goes to the role {rule.to}, and a task's result would come to its sender.",
             hint="Send the call without a task.",
-        )
-    if principal.kind == "human" and not principal.person | principal.actors:
-        raise Denied(
-            f"The result of this tool goes to the role {rule.to} of another person, and your token does not say which "
-            "person you are.",
-            hint="See claims.person in the policy.",
         )
     receipt = Receipt(f"r-{secrets.token_hex(8)}", rule.to, now + int(rule.within))
     return Handed(receipt, f"s-{secrets.token_hex(16)}")
@@ -71,7 +65,7 @@ def _objections(parcel: Parcel, collector: Collector, now: int) -> Iterator[SodE
     if role not in collector.roles:
         mine = f"your roles are {', '.join(sorted(collector.roles))}" if collector.roles else "you have no role"
         yield Denied(f"This result goes to the role {role}: {mine}.", hint="Ask for that role.")
-    if who.kind == "human" and not who.person:
+    if not who.person | who.actors:
         yield Denied("Your token does not say which person you are.", hint="See claims.person in the policy.")
     if parcel.expires <= now or parcel.state == "expired":
         yield TicketError("The time to collect this result is over.", hint="The call must be sent again.")

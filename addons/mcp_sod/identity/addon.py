@@ -6,7 +6,7 @@ from collections.abc import Callable
 from mitmproxy import http
 
 from mcp_sod.errors import Refusal
-from mcp_sod.exchange import Exchange, Principal, fingerprint
+from mcp_sod.exchange import Exchange, Marks, Principal, fingerprint
 from mcp_sod.gate import Gate
 from mcp_sod.identity.presented import credential, presented
 from mcp_sod.identity.revocations import Revocations
@@ -59,5 +59,5 @@ class Identity(Stage):
         session = fingerprint(standing.session) if standing is not None and standing.session else ""
         return self._revocations.objection(principal, self._policy().document.revocation, session)
 
-    def _revoked(self, keys: frozenset[str]) -> bool:
-        return self._revocations.reaches(keys, self._policy().document.revocation)
+    def _revoked(self, marks: Marks) -> bool:
+        return self._revocations.reaches(marks, self._policy().document.revocation)

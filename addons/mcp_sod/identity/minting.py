@@ -9,7 +9,7 @@ import jwt
 from mcp_sod.errors import Unauthenticated
 from mcp_sod.identity.assertions import Assertion
 from mcp_sod.identity.presented import MAX_TOKEN
-from mcp_sod.policy.issuers import Claims, Issuer, Keys, Saml
+from mcp_sod.policy.issuers import Issuer, Saml
 from mcp_sod.signing_key import ALGORITHM, open_key
 
 
@@ -57,13 +57,6 @@ def issuer_of(saml: Saml) -> Issuer:
 
     Its keys are the mint's, wherever `keys` says; its clock is the gateway's, so that a token ends when it says.
     """
-    return Issuer(
-        issuer=saml.entity,
-        audience=[saml.audience],
-        keys=Keys(file="sign-on.key"),
-        algorithms=["ES256"],
-        claims=Claims(groups="groups", person=["person"], actors=["act.sub"]),
-        machine="none",
-        proof="bearer",
-        leeway=1,
-    )
+    claims = {"groups": "groups", "person": ["person"], "actors": ["act.sub"]}
+    facts = {"audience": [saml.audience], "keys": {"file": "sign-on.key"}, "algorithms": [ALGORITHM], "claims": claims}
+    return Issuer.model_validate({"issuer": saml.entity, **facts, "machine": "none", "proof": "bearer", "leeway": "1s"})

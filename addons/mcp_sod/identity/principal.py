@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 
 from mcp_sod.errors import Unauthenticated
 from mcp_sod.exchange import Principal
@@ -26,22 +27,65 @@ def principal(claims: Claims, issuer: Issuer, fingerprint: str, kid: str | None 
         raise Unauthenticated("The token is not an access token (typ).")
     _meets_conditions(claims, issuer)
     client = next((found for name in (issuer.claims.client, "client_id") for found in _texts(claims, name)), None)
-    token_id = claims.get("jti")
-    actors = (*_actors(claims, issuer), *_owners(issuer, subject, client), *_unverified(claims, issuer))
-    return Principal(
+    machine, person = _is_machine(claims, issuer), frozenset(_person(claims, issuer))
+    if not machine:
+        _says_who_it_is(claims, issuer)
+    behind = [*_acting(claims, issuer), *_owners(issuer, subject, client), *_unverified(claims, issuer)]
+    found = Principal(
         issuer=issuer.issuer,
         subject=subject,
-        person=frozenset(_person(claims, issuer)),
-        kind="machine" if _is_machine(claims, issuer) else "human",
+        person=person,
+        kind="machine" if machine else "human",
         groups=frozenset(_groups(claims, issuer)),
         client=client,
-        actors=frozenset(actors),
+        actors=frozenset(key for who in behind for key in who.keys),
         expires=_expiry(claims) + issuer.leeway,
         fingerprint=fingerprint,
-        token_id=token_id if isinstance(token_id, str) else None,
         delegated=claims.get("act") is not None,
-        keys=frozenset(binding(claims).values()) | ({kid} if kid else frozenset()),
     )
+    return replace(found, marks=frozenset(_marks(found, behind, claims, kid)))
+
+
+def _says_who_it_is(claims: Claims, issuer: Issuer) -> None:
+    """Refuse a person's token that leaves out what tells the person: clients choose what is in it, by scopes."""
+    lacking = [name for name in issuer.claims.person if not _texts(claims, name)]
+    if lacking:
+        raise Unauthenticated(
+            f"The token does not say which person it is for: it lacks {', '.join(lacking)}.",
+            hint="Ask for a token with it; or name what all tokens have in claims.person of the policy.",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Behind:
+    """Someone behind a call, by a name that is an account of `issuer` or a person key; without issuer, a key alone."""
+
+    name: str
+    issuer: str | None = None
+
+    @property
+    def keys(self) -> Iterator[str]:
+        """The keys by which this one is compared with others."""
+        yield person_key(self.name)
+        if self.issuer is not None:
+            yield f"{self.issuer}#{self.name}"
+            yield f"{self.issuer}#{person_key(self.name)}".casefold()
+
+
+def _marks(found: Principal, behind: list[Behind], claims: Claims, kid: str | None) -> Iterator[tuple[str, str]]:
+    """Yield everything by which a principal, or who stands behind it, could be revoked."""
+    for key in found.person:
+        yield "person", key
+    for who in (Behind(found.subject, found.issuer), *behind):
+        if who.issuer is not None:
+            yield "subject", person_key(who.name)
+            yield "subject", person_key(f"{who.issuer}#{who.name}")
+    for who in behind:
+        yield "person", person_key(who.name)
+    named = {"client": found.client, "token": claims.get("jti"), "key": kid}
+    yield from ((kind, value) for kind, value in named.items() if isinstance(value, str) and value)
+    yield "token", found.fingerprint
+    yield from (("key", value) for value in binding(claims).values())
 
 
 def binding(claims: Claims) -> dict[str, str]:
@@ -152,10 +196,10 @@ def _person(claims: Claims, issuer: Issuer) -> Iterator[str]:
             yield from filter(None, map(person_key, _texts(claims, name)))
 
 
-def _unverified(claims: Claims, issuer: Issuer) -> Iterator[str]:
+def _unverified(claims: Claims, issuer: Issuer) -> Iterator[Behind]:
     """Yield what may be the person's key: too little to vote with, enough to keep its owner from voting."""
     if "email" in issuer.claims.person and _is_unverified(claims):
-        yield from map(person_key, _texts(claims, "email"))
+        yield from map(Behind, _texts(claims, "email"))
 
 
 def _is_unverified(claims: Claims) -> bool:
@@ -170,17 +214,16 @@ def _is_machine(claims: Claims, issuer: Issuer) -> bool:
     return rule.equals in (found if isinstance(found, list) else [found])
 
 
-def _owners(issuer: Issuer, *names: str | None) -> Iterator[str]:
-    """Yield the keys of whose the client or the subject is, as the policy knows it."""
+def _owners(issuer: Issuer, *names: str | None) -> Iterator[Behind]:
+    """Yield whose the client or the subject is, as the policy knows it."""
     for name in names:
-        yield from map(person_key, issuer.owners.get(name or "", []))
+        yield from map(Behind, issuer.owners.get(name or "", []))
 
 
-def _actors(claims: Claims, issuer: Issuer) -> Iterator[str]:
-    """Yield the keys of everyone who acts: the named claims, and the whole chain of `act` (RFC 8693, section 4.1)."""
+def _acting(claims: Claims, issuer: Issuer) -> Iterator[Behind]:
+    """Yield everyone who acts: those in the named claims, and the whole chain of `act` (RFC 8693, section 4.1)."""
     for name in issuer.claims.actors:
-        for value in _texts(claims, name):
-            yield from _actor_keys(issuer.issuer, value)
+        yield from (Behind(value, issuer.issuer) for value in _texts(claims, name))
     act, depth = claims.get("act"), 0
     while isinstance(act, Mapping):
         if depth == MAX_ACTORS:
@@ -188,18 +231,11 @@ def _actors(claims: Claims, issuer: Issuer) -> Iterator[str]:
         home = act.get("iss", issuer.issuer)
         if not isinstance(home, str):
             raise Unauthenticated("The token's act claim names an issuer that is not a text.")
-        for value in _texts(act, "sub"):
-            yield from _actor_keys(home, value)
-        yield from (person_key(value) for name in issuer.claims.person for value in _texts(act, name))
+        yield from (Behind(value, home) for value in _texts(act, "sub"))
+        yield from (Behind(value) for name in issuer.claims.person for value in _texts(act, name))
         act, depth = act.get("act"), depth + 1
     if act is not None:
         raise Unauthenticated("The token's act claim is not an object.")
-
-
-def _actor_keys(issuer: str, value: str) -> Iterator[str]:
-    yield person_key(value)
-    yield f"{issuer}#{value}"
-    yield f"{issuer}#{person_key(value)}".casefold()
 
 
 def _expiry(claims: Claims) -> float:

@@ -1,9 +1,9 @@
 """Who may do nothing any more, by the policy and by command; every call knows it without asking the database."""
 
 import asyncio
-import functools
+import re
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
@@ -11,14 +11,12 @@ import sqlalchemy as sa
 
 from mcp_sod.database import Database
 from mcp_sod.errors import Refusal, Revoked, SodError, Unavailable
-from mcp_sod.exchange import Principal
+from mcp_sod.exchange import Marks, Principal
 from mcp_sod.identity.principal import person_key
 from mcp_sod.policy.people import Kind, Revocation
 
 LOOK = 0.25  # seconds between two looks at the database
 STALE = 5.0  # seconds without a look after which nobody is believed
-
-type Mark = tuple[str, str]  # kind and value, as compared
 
 _metadata = sa.MetaData()
 _table = sa.Table(
@@ -56,8 +54,8 @@ class Revocations:
         self._database = database
         self._clock = clock
         self._looked = float("-inf")
-        self._marks: frozenset[Mark] = frozenset()
-        self._listed: tuple[Revocation | None, frozenset[Mark]] = (None, frozenset())  # of the policy, once worked out
+        self._marks: Marks = frozenset()
+        self._listed: tuple[Revocation | None, Marks] = (None, frozenset())  # of the policy, once worked out
         self.more = asyncio.Event()  # set when there are more
 
     # for calls
@@ -67,16 +65,15 @@ class Revocations:
         if self._clock() - self._looked > STALE:
             return Unavailable("Who was revoked cannot be found out.", operator="The database does not answer.")
         marks = self._in_force(listed)
-        if marks and not marks.isdisjoint(marks_of(principal, session)):
+        if marks and not (marks.isdisjoint(principal.marks) and ("session", session) not in marks):
             return Revoked("Your access, or that of someone you act for, was revoked.", hint="Ask your security team.")
         return None
 
-    def reaches(self, keys: Iterable[str], listed: Revocation) -> bool:
-        """Say whether a person is revoked of whom only the keys and accounts are known."""
-        marks = self._in_force(listed)
-        return bool(marks) and not marks.isdisjoint(_of_people(keys))
+    def reaches(self, marks: Marks, listed: Revocation) -> bool:
+        """Say whether someone is revoked of whom only the marks are known."""
+        return not self._in_force(listed).isdisjoint(marks)
 
-    def _in_force(self, listed: Revocation) -> frozenset[Mark]:
+    def _in_force(self, listed: Revocation) -> Marks:
         if self._listed[0] is not listed:
             self._listed = (listed, frozenset(mark(*entry.named) for entry in listed.revoked))
         return self._marks | self._listed[1] if self._listed[1] else self._marks
@@ -134,24 +131,11 @@ class Revocations:
             return [Entry(*row) for row in connection.execute(query)]
 
 
-def mark(kind: Kind, value: str) -> Mark:
+def mark(kind: Kind, value: str) -> tuple[Kind, str]:
     """Return a revocation in the form in which spellings of one thing meet."""
-    return kind, person_key(value) if kind in ("person", "subject") else value.strip()
-
-
-@functools.lru_cache(maxsize=4096)
-def marks_of(principal: Principal, session: str) -> frozenset[Mark]:
-    """Return everything by which a principal could be revoked."""
-    found = {("key", key) for key in principal.keys} | {("token", principal.fingerprint)}
-    found |= {("client", principal.client)} if principal.client else set()
-    found |= {("token", principal.token_id)} if principal.token_id else set()
-    found |= {("session", session)} if session else set()
-    return frozenset(found) | _of_people(principal.behind)
-
-
-def _of_people(keys: Iterable[str]) -> frozenset[Mark]:
-    """Return the marks of people and accounts; an account is known by its issuer and subject, or by its subject."""
-    plain = [person_key(key) for key in keys]
-    accounts = [key for key in plain if "#" in key]
-    subjects = [*accounts, *(key.partition("#")[2] for key in accounts)]
-    return frozenset({*(("person", key) for key in plain), *(("subject", key) for key in subjects)})
+    plain = value.strip()
+    if kind in ("person", "subject"):
+        plain = person_key(value)
+    elif re.fullmatch("[0-9A-Fa-f]{16}", plain):  # a fingerprint
+        plain = plain.lower()
+    return kind, plain

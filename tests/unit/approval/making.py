@@ -20,7 +20,9 @@ def ticket_of(ticket_id: str = "t-1", **changed: Any) -> Ticket:
         "changed": 1000,
         "expires": 2000,
         "account": alice.account,
+        "bound": alice.account,
         "behind": alice.behind,
+        "marks": frozenset({("person", "alice@example.com")}),
         "upstream": "tools",
         "method": "tools/call",
         "target": "query",
@@ -36,7 +38,7 @@ def ticket_of(ticket_id: str = "t-1", **changed: Any) -> Ticket:
 def vote_of(who: str = "bob", decision: str = "approve", at: int = 1500) -> Vote:
     """A vote of an approver's."""
     voter = principal_of(who)
-    return Vote(voter.account, voter.behind, frozenset({"approver"}), decision, "", at)  # type: ignore[arg-type]
+    return Vote(voter.account, voter.behind, voter.marks, frozenset({"approver"}), decision, "", at)  # type: ignore[arg-type]
 
 
 def voter_of(who: str = "bob", *, roles: tuple[str, ...] = ("approver",), policy: str = "p1", **facts: Any) -> Voter:

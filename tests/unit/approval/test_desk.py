@@ -1,6 +1,7 @@
 """The desk where held calls wait."""
 
 import asyncio
+import functools
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -290,3 +291,38 @@ async def test_a_file_that_fails_refuses(room: Room, tmp_path: Path) -> None:
     room.database.engine.dispose()
     with pytest.raises(Unavailable, match=r"database cannot be used \(DatabaseError\)"):
         await room.desk.look_up(ticket.id)
+
+
+def job(*started_by: str) -> Principal:
+    """A job of one account, and who started it."""
+    return principal_of("repo:main", kind="machine", person=set(), actors=set(started_by), client="ci")
+
+
+async def test_jobs_of_one_account_that_two_people_started_share_no_ticket(room: Room) -> None:
+    """A grant is for who stood behind the call when it was approved; the same person's next job finds it."""
+    ada = await room.desk.ticket_for(room.held(job("ada")), HOLD)
+    assert (await room.desk.ticket_for(room.held(job("ada")), HOLD)).id == ada.id
+    assert (await room.desk.ticket_for(room.held(job("paula")), HOLD)).id != ada.id
+    assert (await room.desk.ticket_for(room.held(job()), HOLD)).id != ada.id
+
+
+async def test_a_vote_does_not_count_for_a_call_of_the_voters_own(room: Room) -> None:
+    """Whatever led there: who stands behind the call that would use a grant has not voted for it."""
+    ticket = await room.desk.ticket_for(room.held(job("ada")), HOLD)
+    await room.desk.vote(ticket.id, room.voter("bob"), Ballot("approve", ticket.digest, ""))
+    assert await room.desk.flaw(ticket, room.held(job("ada"))) is None
+    assert "has voted" in str(await room.desk.flaw(ticket, room.held(job("ada", "bob@example.com"))))
+
+
+async def test_a_vote_does_not_count_once_what_it_was_cast_with_is_revoked(room: Room) -> None:
+    """The voter, but also the token, the client or the key that it came with."""
+    marks = frozenset({("person", "bob@example.com"), ("token", "j-1")})
+    ticket = await room.desk.ticket_for(room.held(), HOLD)
+    await room.desk.vote(ticket.id, room.voter("bob", marks=marks), Ballot("approve", ticket.digest, ""))
+    exchange = room.held()
+    assert await room.desk.flaw(ticket, exchange) is None
+    for mark in marks:
+        exchange.revoked = functools.partial(lambda mark, found: mark in found, mark)
+        assert "revoked" in str(await room.desk.flaw(ticket, exchange))
+    exchange.revoked = lambda found: ("token", "j-2") in found
+    assert await room.desk.flaw(ticket, exchange) is None

@@ -132,7 +132,7 @@ def test_one_ticket_waits_for_a_call(tickets: Tickets) -> None:
     assert not tickets.open(ticket_of("t-2"))
     assert tickets.get("t-2") is None
     assert tickets.open(ticket_of("t-3", digest="e" * 64))
-    assert tickets.open(ticket_of("t-4", account="someone else"))
+    assert tickets.open(ticket_of("t-4", bound="someone else"))
     assert tickets.open(ticket_of("t-5", policy="p2"))
     tickets.move("t-1", "pending", "denied", 1500)
     assert tickets.open(ticket_of("t-6"))

@@ -75,7 +75,7 @@ def test_who_may_vote_and_what_it_comes_to(_sections: object, case: Election) ->
         assert (refused is None) == (cast.refused is None)
         if refused is None:
             who = cast.voter.principal
-            votes.append(Vote(who.account, who.behind, cast.voter.roles, cast.says, "", case.now))
+            votes.append(Vote(who.account, who.behind, who.marks, cast.voter.roles, cast.says, "", case.now))
             state = outcome(case.ticket.needs, votes)
     assert state == case.becomes
 

@@ -84,6 +84,17 @@ async def test_a_result_is_collected_once(office: Office) -> None:
         await office.deliveries.collect(ID, collector_of("vito"), {})
 
 
+async def test_room_is_kept_for_what_is_expected(office: Office) -> None:
+    """As much as a message may hold, until it is known how much it is."""
+    await office.expected()
+    (expected,) = await office.database.run(Shelf(office.database).expected_by, "gw-test")
+    assert expected.size == office.policy.gateway.limits.body
+    await office.deliveries.settle(ID, BODY, asked_back=False)
+    kept = await office.database.run(Shelf(office.database).get, ID)
+    assert kept is not None
+    assert kept.size == len(BODY)
+
+
 @pytest.mark.parametrize(
     ("who", "upstream", "kind"),
     [("alice", None, Conflict), ("bob", None, Denied), ("vera", "other", TicketError), ("vera", "tools", None)],

@@ -10,21 +10,21 @@ from mcp_sod.errors import Denied, TicketError
 from mcp_sod.wire.receipts import Handed
 
 from tests.unit.delivery.making import NOW, collector_of, parcel_of
-from tests.unit.making import call_of, policy_of, principal_of, tool_call
+from tests.unit.making import call_of, policy_of, tool_call
 
 
 def test_a_receipt_is_fresh_and_ends_in_time(tmp_path: Path) -> None:
     """Each call has a receipt and an alias of its own, for the role and the time of its rule."""
     rules = [{"tools": ["export_*"], "to": "viewer", "within": "2h"}]
     policy = policy_of(tmp_path, roles={"viewer": {"groups": ["g"]}}, delivery={"rules": rules})
-    one, other = (recipient(policy, "tools", tool_call("export_all"), principal_of(), NOW) for _ in range(2))
+    one, other = (recipient(policy, "tools", tool_call("export_all"), NOW) for _ in range(2))
     assert isinstance(one, Handed)
     assert isinstance(other, Handed)
     assert len({one.receipt.id, other.receipt.id, one.alias, other.alias}) == 4
     assert (one.receipt.role, one.receipt.expires) == ("viewer", NOW + 7200)
     for call in (tool_call("query"), call_of("tools/list"), call_of("prompts/get", {"name": "export_all"})):
-        assert recipient(policy, "tools", call, principal_of(), NOW) == "sender"
-    assert recipient(policy, "nowhere", tool_call("export_all"), principal_of(), NOW) == "sender"
+        assert recipient(policy, "tools", call, NOW) == "sender"
+    assert recipient(policy, "nowhere", tool_call("export_all"), NOW) == "sender"
 
 
 @pytest.mark.parametrize(

@@ -136,6 +136,26 @@ def test_what_waits_is_bounded(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) ->
     assert shelf.expect(parcel_of("r-6", account="a fourth"))
 
 
+def test_nobody_takes_all_the_room(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One sender's bodies are limited in size; what is expected counts as large as it may become, until it has come."""
+    monkeypatch.setattr(limits, "MOST_BYTES_EACH", 6)
+    assert shelf.expect(parcel_of("r-2", size=6))
+    assert not shelf.expect(parcel_of("r-3", size=6))
+    assert shelf.expect(parcel_of("r-4", size=6, account="someone else"))
+    assert shelf.keep(dataclasses.replace(KEPT, id="r-2", size=5), NOW)
+    assert shelf.expect(parcel_of("r-3", size=6))
+    assert not shelf.expect(parcel_of("r-5", size=1))
+    assert shelf.end("r-3", "lost", NOW)
+    lost = shelf.get("r-3")
+    assert lost is not None
+    assert lost.size == 0
+    assert shelf.expect(parcel_of("r-5", size=1))
+    monkeypatch.setattr(limits, "MOST_BYTES", 11)
+    assert not shelf.expect(parcel_of("r-6", account="a third"))
+    assert shelf.end("r-4", "continued", NOW)
+    assert shelf.expect(parcel_of("r-6", account="a third"))
+
+
 def test_lists_are_of_whom_they_concern(shelf: Shelf) -> None:
     """A role sees what waits for it, a sender all of theirs, nobody anything else, and bodies are not in lists."""
     assert shelf.keep(KEPT, NOW)

@@ -42,7 +42,7 @@ USABLE = 3600
 
 def keyset(keys: object, base: Path, clock: Clock, issuer: str = "https://login.example") -> KeySet:
     """The key set of an issuer whose keys are there."""
-    facts = {"issuer": issuer, "audience": ["a"], "keys": keys, "machine": "none", "usable": USABLE}
+    facts = {"issuer": issuer, "audience": ["a"], "keys": keys, "machine": "none", "usable": f"{USABLE}s"}
     return KeySet(Believed.model_validate(facts), base, Web(), clock)
 
 
@@ -284,3 +284,39 @@ async def test_a_redirect_is_not_followed(issuer: Issuer, tmp_path: Path, clock:
         issuer.status = 302
         with pytest.raises(Unavailable):
             await keyset({"url": f"{url}/jwks.json"}, tmp_path, clock).key("k")
+
+
+@pytest.mark.parametrize(
+    ("pages", "why"),
+    [
+        ({}, "HTTP 404"),
+        ({"issuer": "https://other.example/", "jwks_uri": "/jwks"}, 'of another issuer: "https://other.example/", exp'),
+        ({"issuer": None}, "without keys (jwks_uri)"),
+    ],
+)
+async def test_the_operator_is_told_why_there_are_no_keys(
+    pages: dict[str, object], why: str, tmp_path: Path, clock: Clock
+) -> None:
+    """What was asked and what came of it are for log and record; the caller hears that keys cannot be had."""
+    with serving() as (base, served):
+        if pages:
+            served["/.well-known/openid-configuration"] = pages | ({} if pages["issuer"] else {"issuer": base})
+        with pytest.raises(Unavailable) as refused:
+            await keyset("discover", tmp_path, clock, base).key("k")
+    assert why in refused.value.operator
+    assert base in refused.value.operator
+    assert base not in refused.value.for_caller
+
+
+async def test_a_refused_connection_is_told_as_one(tmp_path: Path, clock: Clock) -> None:
+    """Nobody at the address, no file, no JSON: each is said in its own words."""
+    address = f"http://127.0.0.1:{free_port()}/jwks.json"
+    (tmp_path / "text.json").write_text("x")
+    for keys, why in (
+        ({"url": address}, "ConnectError: All connection attempts failed"),
+        ({"file": "gone.json"}, "No such file or directory"),
+        ({"file": "text.json"}, "no JSON"),
+    ):
+        with pytest.raises(Unavailable) as refused:
+            await keyset(keys, tmp_path, clock).key("k")
+        assert why in refused.value.operator

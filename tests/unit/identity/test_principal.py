@@ -29,12 +29,19 @@ CLAIMS: dict[str, Any] = {"sub": "a-1", "exp": 2_000_000_000, "email": "Alice@Ex
         ({"email": " ALICE@example.com "}, {"alice@example.com", "7"}),
         ({"email": "ａlice@example.com"}, {"alice@example.com", "7"}),  # noqa: RUF001 (full-width, on purpose)
         ({"email": ["a@x.example", "b@x.example"]}, {"a@x.example", "b@x.example", "7"}),
-        ({"email": None, "employee_id": None}, set()),
     ],
 )
 def test_a_person_is_told_by_keys_that_can_be_trusted(changed: dict[str, Any], person: set[str]) -> None:
     """Spelling does not make another person, and an unverified e-mail address makes none."""
     assert principal(CLAIMS | changed, ISSUER, "f").person == person
+
+
+@pytest.mark.parametrize("left_out", ["email", "employee_id"])
+def test_a_person_cannot_leave_out_what_tells_the_person(left_out: str) -> None:
+    """Clients choose what is in a token, by its scopes: each person claim must be there; not so in a machine's."""
+    with pytest.raises(Unauthenticated, match=f"it lacks {left_out}"):
+        principal(CLAIMS | {left_out: None}, ISSUER, "f")
+    assert principal(CLAIMS | {left_out: None, "gty": "client-credentials"}, ISSUER, "f").kind == "machine"
 
 
 def test_everyone_in_the_chain_of_actors_is_behind_the_call() -> None:

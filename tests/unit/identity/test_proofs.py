@@ -23,7 +23,7 @@ class Sender:
         self.key = Key.fresh()
         self.proofs = Proofs(lambda: self.now)
         facts = {"issuer": "https://l.example", "audience": ["a"], "keys": {"file": "j"}, "machine": "none"}
-        self.issuer = Issuer.model_validate({**facts, "dpop": {"nonce": nonce, "age": age}})
+        self.issuer = Issuer.model_validate({**facts, "dpop": {"nonce": nonce, "age": f"{age}s"}})
 
     def proof(self, *, ago: float = 0, **claims: object) -> str:
         """A new proof, made some seconds ago."""
@@ -109,6 +109,23 @@ def test_too_many_proofs_are_refused_rather_than_forgotten(monkeypatch: pytest.M
         sender.show(first)
     sender.now += NONCE_LIFE + 100
     sender.show(sender.proof())
+
+
+def test_one_keys_flood_leaves_room_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each key has its share of the memory, and has it back once its proofs are over."""
+    monkeypatch.setattr(proofs, "SHARE", 3)
+    sender = later(Sender())
+    for _ in range(2):
+        for _ in range(3):
+            sender.show(sender.proof())
+        with pytest.raises(Unavailable, match="Too many proofs of one key"):
+            sender.show(sender.proof())
+        first, sender.key = sender.key, Key.fresh()
+        sender.show(sender.proof())
+        sender.key = first
+        sender.now += NONCE_LIFE + 100
+    sender.show(sender.proof())
+    assert dict(sender.proofs._shares) == {sender.key.thumbprint: 1}  # noqa: SLF001 (that it forgets is what this is about)
 
 
 def test_a_gateway_that_does_not_know_its_address_takes_no_proof() -> None:

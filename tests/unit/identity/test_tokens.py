@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mcp_sod.errors import PolicyError, Unauthenticated, Unavailable
+from mcp_sod.errors import PolicyError, ProxyUnauthenticated, Unauthenticated, Unavailable
 from mcp_sod.exchange import Principal
 from mcp_sod.identity.presented import MAX_TOKEN, Presented, credential
+from mcp_sod.identity.signed import quoted
 from mcp_sod.identity.tokens import Verifier
 
 from tests.unit.cases import rows
@@ -162,3 +163,35 @@ async def test_odd_tokens_are_no_trouble(says: str, issuer: Issuer, tmp_path: Pa
     ):
         with pytest.raises(Unauthenticated):
             await found.principal(sent(f"Bearer {odd}"))
+
+
+async def test_what_a_token_claims_is_for_the_operator_alone(issuer: Issuer, tmp_path: Path) -> None:
+    """A wrong audience, issuer or key is told to log and record with what is expected, cut, and not to the caller."""
+    found = verifier(tmp_path, issuer)
+    header = {"kid": "old-key", "alg": "ES256"}
+    wrong = {
+        issuer.token("alice", aud="https://x.example"): 'aud "https://x.example", expected one of ["',
+        issuer.token("alice", aud=["y" * 300]): 'aud ["' + "y" * 254 + "…, expected one of",
+        issuer.token("alice", iss="https://other.example/"): 'iss "https://other.example/", expected one of ["https://',
+        issuer.token("alice", aud=None): "It has no aud.",
+        token_of(Token(name="kid", header=header), issuer): f'kid "old-key", expected one of ["{issuer.keys[0].kid}"',
+        token_of(Token(name="alg", header={"alg": "PS512"}), issuer): 'alg "PS512", expected one of ["ES256"',
+    }
+    for token, said in wrong.items():
+        with pytest.raises(Unauthenticated) as refused:
+            await found.principal(sent(f"Bearer {token}"))
+        assert said in refused.value.told
+        assert refused.value.operator
+        assert refused.value.operator not in refused.value.for_caller
+        with pytest.raises(ProxyUnauthenticated) as by_proxy:
+            await found.principal(Presented((), proxy=(f"Bearer {token}",)))
+        assert by_proxy.value.operator == refused.value.operator
+
+
+def test_a_claim_that_is_too_deep_is_not_shown() -> None:
+    """Whatever was claimed, there is a line of it; a foreign letter is no letter for a terminal."""
+    deep: list[object] = []
+    for _ in range(100_000):
+        deep = [deep]
+    assert quoted(deep) == "(too deep to show)"
+    assert quoted("a\x1b\n\u202e") == '"a\\u001b\\n\\u202e"'
