@@ -20,9 +20,11 @@ from mcp_sod.errors import SodError, StartError
 from mcp_sod.gate import Gate
 from mcp_sod.identity.addon import Identity, Metadata
 from mcp_sod.intake.addon import Intake
+from mcp_sod.intake.routing import addresses
 from mcp_sod.masking.addon import Masking
-from mcp_sod.options import complaint, forced
+from mcp_sod.options import complaint, forced, unknown
 from mcp_sod.policy.model import Limits
+from mcp_sod.policy.policy import Policy
 from mcp_sod.release.addon import Release
 from mcp_sod.risk.addon import Risk
 from mcp_sod.roles.addon import Roles
@@ -180,7 +182,7 @@ def _opened() -> Runtime | None:
     try:
         runtime = open_runtime(policy_folder(_given()))
         runtime.keeps_host = ctx.options.keep_host_header
-        _settle_options(runtime.policy.gateway.limits.body)
+        _settle_options(runtime.policy)
     except SodError as error:
         logger.error("The gateway cannot start.\n%s", error)  # noqa: TRY400 (the sentence says what to do)
         return None
@@ -195,14 +197,17 @@ def _given() -> str:
     except OptionsError as error:
         options.deferred.clear()
         raise StartError(f"mitmproxy's options cannot be read: {error}.", hint="Give each --set once.") from None
+    wrong = unknown(options.deferred)
+    if wrong is not None:
+        raise wrong
     given: str = ctx.options.sod_policy
     return given
 
 
-def _settle_options(limit: int) -> None:
-    options = ctx.options
+def _settle_options(policy: Policy) -> None:
+    options, limit = ctx.options, policy.gateway.limits.body
     known = [(name, getattr(options, name), options.default(name)) for name in options.keys()]  # type: ignore[no-untyped-call]  # noqa: SIM118
-    wrong = complaint(known, limit)
+    wrong = complaint(known, limit, addresses(policy))
     if wrong is not None:
         raise wrong
     options.update(**forced(limit))  # type: ignore[no-untyped-call]

@@ -23,7 +23,8 @@ def challenges(policy: Policy, refusal: Refusal, metadata: str | None) -> dict[s
             return {"www-authenticate": _schemes(policy, refusal, [realm, *facts]), **nonce}
         case InsufficientScope():
             facts = list(_facts("insufficient_scope", refusal.sentence, refusal.scope, metadata))
-            return {"www-authenticate": f"Bearer {', '.join([realm, *facts])}"}
+            only_dpop = {issuer.proof for issuer in policy.document.identity} == {"dpop"}
+            return {"www-authenticate": f"{'DPoP' if only_dpop else 'Bearer'} {', '.join([realm, *facts])}"}
     return {}
 
 

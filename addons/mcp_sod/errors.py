@@ -120,15 +120,15 @@ class Unauthenticated(Refusal):
 
     code, event, status, in_band = "unauthenticated", "rejected", 401, False
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 (the parts of a challenge)
         self, sentence: str, *, hint: str = "", token_given: bool = True, error: str = "invalid_token",
-        nonce: str | None = None,
+        nonce: str | None = None, operator: str = "",
     ) -> None:  # fmt: skip
         """`token_given`: whether there was a token at all; the challenge names an error only then.
 
         `nonce`: to be put into the next proof (RFC 9449, section 9).
         """
-        super().__init__(sentence, hint=hint)
+        super().__init__(sentence, hint=hint, operator=operator)
         self.error = error if token_given else ""
         self.nonce = nonce
 

@@ -3,7 +3,8 @@
 An allow-list: an option that a later mitmproxy brings is refused until someone has looked at it.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from urllib.parse import urlsplit
 
 from mcp_sod.errors import StartError
 
@@ -38,13 +39,16 @@ _WHY = {
 }
 
 
-def complaint(options: Iterable[tuple[str, object, object]], limit: int) -> StartError | None:
+def complaint(
+    options: Iterable[tuple[str, object, object]], limit: int, upstreams: Collection[tuple[str, int]] | None = None
+) -> StartError | None:
     """Return the error for the first options that undo the policy, or None.
 
-    `options`: (name, value, default) of every option of mitmproxy; `limit`: the policy's body limit in bytes.
+    `options`: (name, value, default) of every option of mitmproxy; `limit`: the policy's body limit in bytes;
+    `upstreams`: host and port of each of the policy's, if a reverse proxy may lead to nothing else.
     """
     current = {name: (value, default) for name, value, default in options}
-    wrong = [*_changed(current, limit), *_modes(current), *_scripts(current)]
+    wrong = [*_changed(current, limit), *_modes(current, upstreams), *_scripts(current)]
     if not wrong:
         return None
     return StartError(
@@ -66,12 +70,34 @@ def _changed(current: Mapping[str, tuple[object, object]], limit: int) -> Iterat
         yield f"{name} ({_WHY.get(name, 'not an option that this gateway can work with')})"
 
 
-def _modes(current: Mapping[str, tuple[object, object]]) -> Iterator[str]:
+def unknown(names: Iterable[str]) -> StartError | None:
+    """Return the error for options that look like the gateway's own and are none, or None."""
+    wrong = sorted(name for name in names if name.startswith("sod_"))
+    if not wrong:
+        return None
+    return StartError(f"There is no option {', '.join(wrong)}.", hint="The gateway's one option is sod_policy.")
+
+
+def _modes(
+    current: Mapping[str, tuple[object, object]], upstreams: Collection[tuple[str, int]] | None
+) -> Iterator[str]:
     modes = current["mode"][0] if "mode" in current else []
     for mode in modes if isinstance(modes, list | tuple) else [modes]:
         kind = str(mode).partition("@")[0]
         if kind != "regular" and not kind.startswith(("reverse:http://", "reverse:https://")):
             yield f"mode {kind} (use regular, or reverse:http(s)://…)"
+        elif kind != "regular" and upstreams is not None and (there := _leads_to(kind)) not in upstreams:
+            at = "; ".join(f"{host}:{port}" for host, port in sorted(upstreams)) or "nowhere"
+            yield f"mode {kind} (no upstream of the policy is at {there[0]}:{there[1]}; they are at {at})"
+
+
+def _leads_to(mode: str) -> tuple[str, int]:
+    """Return where a reverse proxy leads to; port 0 is nowhere."""
+    parts = urlsplit(mode.removeprefix("reverse:"))
+    try:
+        return parts.hostname or "", parts.port or {"http": 80, "https": 443}[parts.scheme]
+    except ValueError:
+        return mode, 0
 
 
 def _scripts(current: Mapping[str, tuple[object, object]]) -> Iterator[str]:

@@ -1,9 +1,12 @@
 """The running gateway: what is opened at the start, kept going beside the data path, and closed at the end."""
 
 import asyncio
+import contextlib
 import functools
+import itertools
 import logging
 import os
+import resource
 import secrets
 from pathlib import Path
 
@@ -34,6 +37,8 @@ from mcp_sod.wire.conversation import Conversations
 logger = logging.getLogger("mcp_sod")
 
 WATCH = 1.0  # seconds between two looks at the policy folder
+FILES = 65_536  # open files, connections among them, up to which the limit is raised
+RETRY = 3  # looks after which a policy that was refused is tried again as it stands
 
 
 class Runtime:
@@ -96,6 +101,10 @@ class Runtime:
         await self.revocations.look()
         if not self.policy.document.identity:
             logger.warning("Every call is refused until %s names an identity provider.", self.policy.identity_file)
+        host, port = self.policy.gateway.console_address
+        logger.info("Gateway %s runs by the policy in %s (digest %s); its console is at http://%s:%s.",
+                    self.policy.gateway.name, self.policy.folder, self.policy.digest[:16],
+                    f"[{host}]" if ":" in host else host, port)  # fmt: skip
         await self.journal.write(
             "started", policy=self.policy.digest, version=__version__, store=self.policy.audit.store
         )
@@ -139,18 +148,25 @@ class Runtime:
 
     async def _watch(self) -> None:
         """Load the policy anew whenever its folder changes; a bad change is refused and the last good policy stays."""
-        seen = _stamp(self.policy.folder)
-        while True:
+        seen, refused = _stamp(self.policy.folder), ""
+        for look in itertools.count():
             await asyncio.sleep(WATCH)
             stamp = await asyncio.to_thread(_stamp, self.policy.folder)
-            if stamp == seen:
-                continue
-            seen = stamp
-            try:
-                await self._reload()
-            except PolicyError as error:
+            if stamp != seen:
+                seen, refused = stamp, await self._attempt()
+            elif refused and look % RETRY == 0:  # what was amiss may be in a file that the policy refers to
+                refused = await self._attempt(refused)
+
+    async def _attempt(self, told: str = "") -> str:
+        """Load the policy anew; return why it is refused, or nothing. `told`: what is known to be amiss already."""
+        try:
+            await self._reload()
+        except PolicyError as error:
+            if str(error) != told:
                 logger.error("The changed policy is refused, the last good one stays:\n%s", error)  # noqa: TRY400
                 await self.journal.write("policy refused", policy=self.policy.digest, reason=str(error))
+            return str(error)
+        return ""
 
     async def _reload(self) -> None:
         changed = await asyncio.to_thread(load, self.policy.folder)
@@ -163,17 +179,27 @@ class Runtime:
         self.policy, self.verifier = changed, verifier
         self.exchanged.forget()
         self.revocations.more.set()  # the list in the policy may be longer
-        logger.info("The changed policy is in force.")
+        logger.info("The changed policy is in force (digest %s).", changed.digest[:16])
 
 
 def open_runtime(folder: Path) -> Runtime:
     """Return the runtime of a policy folder; raises SodError."""
+    _raise_limit()
     try:
         return Runtime(load(folder))
     except SodError:
         raise
     except OSError as error:
         raise StartError(f"{error.filename or 'A file'}: {error.strerror}.", hint="Check the state folder.") from None
+
+
+def _raise_limit() -> None:
+    """Let the process open as many files as it may: the usual soft limit is for programs that talk to few."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = FILES if hard == resource.RLIM_INFINITY else min(hard, FILES)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        with contextlib.suppress(OSError, ValueError):  # it stays as it is
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def _known_as(policy: Policy) -> str:

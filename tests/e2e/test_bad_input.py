@@ -89,7 +89,7 @@ WRONG: dict[str, tuple[Fault, list[str]]] = {
     "no YAML": (policy("roles.yaml", "roles: {\n"), ["roles.yaml:2: not YAML", "Mend the line."]),
     "no policy folder": (
         lambda scene: instead(scene.gateway.policy_folder, None),
-        ["The policy folder", "No such file", "Give another with --set sod_policy=FOLDER."],
+        ["The policy folder", "No such file", "Give another folder."],
     ),
     "an empty policy folder": (
         lambda scene: instead(scene.gateway.policy_folder, A_FOLDER),
@@ -165,7 +165,7 @@ def test_a_key_file_without_keys_lets_nobody_in(stopped: Scene, content: str, co
             "unauthenticated": "The token is signed with a key that its issuer does not publish.",
         }[code] in said
         reason = seen.record(code=code)["reason"]
-        assert (f"Check {stopped.issuer.jwks_file}." in reason) == (code == "unavailable")
+        assert (f"Check {stopped.issuer.jwks_file}: no JSON." in reason) == (code == "unavailable")
         assert str(stopped.issuer.jwks_file) not in said  # a path is the operator's business
         assert seen.connections == 0
 

@@ -232,6 +232,23 @@ def test_a_changed_policy_forgets_nothing(scene: Scene) -> None:
     assert refusal(scene.call("close_case", {"case": "c"}, sub="bob", reply=made("x"))) is None
 
 
+def test_a_pointer_that_changes_forgets_nothing(scene: Scene) -> None:
+    """Whoever made an object may not pay it after the policy says that results name theirs elsewhere; another may."""
+    assert refusal(scene.call("create_invoice", reply=made("I-1"))) is None
+    file = scene.gateway.policy_folder / "roles.yaml"
+    roles = yaml.safe_load(file.read_text())
+    for rule in roles["separation"]["by_object"]:
+        rule["duties"] = [
+            {**duty, "key": "result:/invoice/id"} if duty["tool"] == "create_invoice" else duty
+            for duty in rule["duties"]
+        ]
+    seen = scene.watch()
+    scene.gateway.write_policy({"roles.yaml": roles})
+    seen.record(event="policy changed")
+    assert "did create_invoice" in (pays(scene, "I-1") or "")
+    assert pays(scene, "I-1", sub="bob") is None
+
+
 @pytest.mark.parametrize("broken", [True, False])
 def test_a_database_that_cannot_be_used_refuses(scene: Scene, broken: bool) -> None:
     """While deeds cannot be remembered, calls that a rule concerns are refused; others go through."""

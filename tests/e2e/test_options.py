@@ -83,6 +83,16 @@ def test_an_option_that_cannot_be_read_stops_the_start(tmp_path: Path) -> None:
     assert "Give each --set once." in said
 
 
+def test_an_unknown_option_of_ours_stops_the_start(tmp_path: Path) -> None:
+    """A misspelt sod_policy must not leave a gateway that runs by another policy."""
+    assert "There is no option sod_polcy." in refusal(Scene(tmp_path, options=["--set", "sod_polcy=x"]))
+
+
+def test_a_reverse_proxy_to_no_upstream_stops_the_start(tmp_path: Path) -> None:
+    """It would refuse every call; the control is below."""
+    assert "no upstream of the policy is at 127.0.0.1:9;" in refusal(Scene(tmp_path, mode="reverse:http://127.0.0.1:9"))
+
+
 # What mitmproxy has left, told by itself from inside: a copy of sod.py with one more addon, which only looks.
 LOOKOUT = """
 import json
@@ -122,4 +132,5 @@ def test_allowed_options_are_no_obstacle(tmp_path: Path) -> None:
 def test_a_reverse_proxy_is_an_allowed_mode(tmp_path: Path) -> None:
     """The control for modes: in front of a listed upstream the gateway starts, and calls to itself pass."""
     with Scene(tmp_path, mode="reverse") as scene:
+        assert "Gateway gw-test runs by the policy in " in scene.gateway.log
         assert passed(raw_call(f"{scene.gateway.url}/mcp", "get_customer", token=scene.token()))

@@ -181,7 +181,18 @@ def test_a_scripted_services_text_is_masked(scene: Scene) -> None:
     picture = Reply.whole(b"\x89PNG", headers=[("Content-Type", "image/png")])
     seen = scene.watch()
     assert ask(scene, "/http/a", {}, picture).status_code == 502
-    assert seen.record(event="withheld")
+    assert seen.record(event="withheld")["reason"].endswith("The upstream answered 200 with content type image/png.")
+
+
+@pytest.mark.parametrize("path", ["/mcp", "/openai/chat/completions", "/http/a"])
+def test_why_a_scripted_upstream_said_no_is_on_record(scene: Scene, path: str) -> None:
+    """Of an error page nothing is delivered, but the operator sees its status and kind; odd words are left out."""
+    body = call_body("get_customer", {}, era=LEGACY) if path == "/mcp" else CHAT
+    for kind, said in (("text/x-html; a=b", "content type text/x-html"), ("<script>", "no plain content type")):
+        seen = scene.watch()
+        answer = Reply.whole(b"no", status=403, headers=[("Content-Type", kind)])
+        assert ask(scene, path, body, answer).status_code == 403
+        assert seen.record(code="withheld")["reason"].endswith(f"The upstream answered 403 with {said}.")
 
 
 def test_a_scripted_services_verbs_and_paths_are_permitted_one_by_one(scene: Scene) -> None:

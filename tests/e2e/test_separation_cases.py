@@ -108,7 +108,8 @@ class Stage:
 
 def token(scene: Scene, name: str, number: str, person: Mapping[str, Any]) -> str:
     """A sender's token; what is not said of the person is this story's alone."""
-    claims = {"email": f"{name}-{number}@people.example", **person}
+    own = {"email": f"{name}-{number}@people.example", "employee_id": f"{name}-{number}"}
+    claims = (own | {"employee_id": None} if person.get("machine") else own) | dict(person)
     return scene.issuer.token(cast("str", claims.pop("sub", f"{name}-{number}")), groups=["mcp-users"], **claims)
 
 
@@ -127,6 +128,7 @@ def sections() -> dict[str, Any]:
         },
         "permissions": {"prompt-sender": sender},
         "separation": {"by_object": list(rules.values())},
+        "delivery": {},
         "revocation": {},
     }
 

@@ -183,7 +183,7 @@ def _section(issuer: Issuer) -> dict[str, Any]:
         "issuer": issuer.url,
         "audience": [AUDIENCE],
         "keys": {"file": str(issuer.jwks_file)},
-        "claims": {"person": ["email", "employee_id"], "actors": ["act.sub", "actor"]},
+        "claims": {"person": ["email?", "employee_id?"], "actors": ["act.sub", "actor"]},
         "machine": {"claim": "gty", "equals": "client-credentials"},
         "owners": {name: ["olga@people.example"] for name in ("agent-7", "cli")},
     }

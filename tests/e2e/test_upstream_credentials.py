@@ -129,6 +129,21 @@ def test_a_call_with_the_callers_token_in_it_is_refused(tmp_path: Path) -> None:
                 assert token not in json.dumps(seen.records) + came.text
 
 
+@pytest.mark.parametrize("hide", ["\\u{:04x}", "%{:02x}", "%25{:02x}"], ids=["escaped", "quoted", "quoted twice"])
+def test_a_call_with_the_callers_token_in_other_letters_is_refused(tmp_path: Path, hide: str) -> None:
+    """JSON's escapes, and percent-encoding, say the same to the server; another token so written goes on."""
+    with Scene(tmp_path, rules={"rules": []}) as scene:
+        token, other = scene.token(), scene.token(sub="bob")
+        for shown, goes in ((token, False), (other, True)):
+            written = "".join(hide.format(ord(letter)) for letter in shown[:3]) + shown[3:]
+            content = json.dumps(call_body("get_customer", {"x": "TOKEN"}, era=LEGACY)).replace("TOKEN", written)
+            seen = scene.watch()
+            scene.echo.answer(GOOD)
+            headers = call_headers("", token, era=LEGACY)
+            assert passed(scene.http.post(scene.echo.url, content=content, headers=headers)) == goes
+            assert seen.connections == goes
+
+
 def test_the_callers_token_does_not_go_on_through_connect(setting: Setting, endpoint: Echo) -> None:
     """Inside a tunnel it is the same, with the token of the request or that of the CONNECT."""
     assert endpoint.arrived is not None

@@ -129,7 +129,7 @@ def open_setting(folder: Path, kind: Kind, **changed: Any) -> Iterator[Setting]:
         yield setting
 
 
-def believed(*issuers: Issuer, person: Sequence[str] = ("email", "employee_id")) -> dict[str, Any]:
+def believed(*issuers: Issuer, person: Sequence[str] = ("email", "employee_id?")) -> dict[str, Any]:
     """The identity section that believes these issuers; `person` names the claims that tell a person."""
     section = identity(*issuers)
     for issuer in section["identity"]:

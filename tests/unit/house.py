@@ -48,7 +48,7 @@ class House:
 
     def __init__(self, folder: Path, **sections: Any) -> None:
         self.issuer = Issuer(folder / "issuer")
-        gateway = {"name": "gw-test", "limits": {"hold": 1}}
+        gateway = {"name": "gw-test", "limits": {"hold": "1s"}}
         self.policy = policy_of(folder, **{"gateway": gateway, **identity(self.issuer), **ALL, **sections})
         self.journal = Memory()
         self.verifier = Verifier(self.policy, b"k" * 32)

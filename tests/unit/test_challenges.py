@@ -63,6 +63,8 @@ def test_a_scope_that_lacks_is_named(tmp_path: Path) -> None:
     found = challenges(policy(tmp_path, "either"), InsufficientScope("It lacks a.", scope="a b"), None)
     said = 'error="insufficient_scope", error_description="It lacks a.", scope="a b"'
     assert found == {"www-authenticate": f'Bearer realm="gw-test", {said}'}
+    proven = challenges(policy(tmp_path, "dpop"), InsufficientScope("It lacks a.", scope="a b"), None)
+    assert proven == {"www-authenticate": f'DPoP realm="gw-test", {said}'}
     told = challenges(policy(tmp_path, "either", scopes=["a", "b"]), BARE, None)
     assert told == {"www-authenticate": 'Bearer realm="gw-test", scope="a b"'}
 

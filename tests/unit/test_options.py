@@ -4,7 +4,7 @@ import subprocess
 
 import pytest
 import yaml
-from mcp_sod.options import ALLOWED, FORCED, complaint, forced
+from mcp_sod.options import ALLOWED, FORCED, complaint, forced, unknown
 
 from tests.world.gateway import MITMDUMP
 
@@ -64,6 +64,30 @@ def test_what_operators_need_may_be_changed(name: str, value: object, default: o
     """Ports, certificates, the two modes, and the gateway's own settings are accepted."""
     others = [row for row in USUAL if row[0] != name]
     assert complaint([*others, (name, value, default)], LIMIT) is None
+
+
+@pytest.mark.parametrize(
+    ("mode", "why"),
+    [
+        ("reverse:http://127.0.0.1:9000", ""), ("reverse:https://MCP.example@8443", ""), ("regular@8080", ""),
+        ("reverse:http://127.0.0.1:9001", "no upstream of the policy is at 127.0.0.1:9001; they are at 127.0.0.1:9000"),
+        ("reverse:http://mcp.example", "no upstream of the policy is at mcp.example:80"),
+        ("reverse:http://mcp.example:x", "no upstream of the policy is at reverse:http://mcp.example:x:0"),
+    ],
+)  # fmt: skip
+def test_a_reverse_proxy_leads_to_an_upstream(mode: str, why: str) -> None:
+    """Leading elsewhere, it would refuse every call; the message says where upstreams are."""
+    upstreams = {("127.0.0.1", 9000), ("mcp.example", 443)}
+    error = complaint([("mode", ["regular", mode], ["regular"])], LIMIT, upstreams)
+    assert (why in error.sentence) if error and why else (error is None and not why)
+
+
+def test_an_option_that_only_looks_like_ours_stops_the_start() -> None:
+    """A misspelt sod_policy would start the gateway with another policy; other scripts' options are theirs."""
+    assert unknown(["other_option"]) is None
+    error = unknown(["sod_polcy", "other_option"])
+    assert error is not None
+    assert str(error) == "There is no option sod_polcy. The gateway's one option is sod_policy."
 
 
 def test_every_wrong_option_is_told_at_once() -> None:

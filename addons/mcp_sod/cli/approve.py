@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 import typer
 from rich.table import Column, Table
 
-from mcp_sod.cli.asking import LOCAL, AsJson, Gateway, Token, ask, left, plain, show_answer
+from mcp_sod.cli.asking import LOCAL, AsJson, Gateway, Token, ask, left, plain, show_answer, stacked
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
@@ -88,14 +88,14 @@ def _vote(
 def _table(tickets: list[Answer]) -> Table | str:
     if not tickets:
         return "No held calls."
-    names = ("requester", "call", "found", "expires in", "you")
-    kept = [Column(name, no_wrap=True) for name in ("ticket", "state")]  # an id that is cut cannot be copied
-    table = Table(*kept, *(Column(name, overflow="fold") for name in names))
+    kept = Column("ticket", no_wrap=True)  # an id that is cut cannot be copied
+    table = Table(kept, *(Column(name, overflow="fold") for name in ("call", "you")), show_lines=True)
     for ticket in tickets:
-        table.add_row(*(plain(cell) for cell in (
-            ticket["id"], ticket["state"], ticket["requester"], _call(ticket), ", ".join(ticket["findings"]),
-            left(ticket["expires"]), "may vote" if ticket["may_vote"] else ticket["why_not"],
-        )))  # fmt: skip
+        table.add_row(
+            stacked(ticket["id"], ticket["state"], f"for {left(ticket['expires'])}"),
+            stacked(_call(ticket), f"from {ticket['requester']}", ", ".join(ticket["findings"])),
+            stacked("may vote" if ticket["may_vote"] else ticket["why_not"]),
+        )
     return table
 
 

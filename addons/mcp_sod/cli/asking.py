@@ -60,6 +60,11 @@ def plain(text: str) -> str:
     return escape("".join(char if char.isprintable() or char == "\n" else f"\\u{ord(char):04x}" for char in text))
 
 
+def stacked(*lines: str) -> str:
+    """Return a cell of a table with these lines, none of which can pass for two; so tables fit into 80 columns."""
+    return "\n".join(plain(line.replace("\n", " ")) for line in lines if line)
+
+
 def left(expires: int) -> str:
     """Return how long it is until then (seconds since the epoch)."""
     rest = max(0, expires - int(time.time()))

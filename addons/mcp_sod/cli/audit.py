@@ -4,7 +4,7 @@ import heapq
 import json
 import sys
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -68,12 +68,29 @@ def verify(
     raise typer.Exit(0 if report.ok else 1)
 
 
+_SHORT = 10  # characters of a reference; as good as all of them, since --ref takes a beginning
+_WIDE = 1000  # columns where nobody reads along, so that a record is a line
+EVENTS = (  # what records tell of
+    "started", "stopped", "policy changed", "policy refused", "rejected", "denied", "held", "voted", "granted",
+    "cancelled", "expired", "forwarded", "replied", "withheld", "delivered", "lost", "signed on", "revoked",
+    "revocation lifted",
+)  # fmt: skip
+
+
+def _known_event(event: str) -> str:
+    if event and event not in EVENTS:
+        raise typer.BadParameter(f"{event} is none of {', '.join(EVENTS)}.")
+    return event
+
+
 @app.command()
 def show(
     store: StoreUrl = "",
     policy: PolicyFolder = Path("policies"),
-    event: Annotated[str, typer.Option(help="Only this event, such as denied.")] = "",
-    ref: Annotated[str, typer.Option(help="Only the exchange with this reference.")] = "",
+    event: Annotated[str, typer.Option(help="Only this event, such as denied.", callback=_known_event)] = "",
+    ref: Annotated[str, typer.Option(help="Only the exchange with this reference, or its beginning.")] = "",
+    who: Annotated[str, typer.Option(help="Only whose subject or person key this is.")] = "",
+    since: Annotated[str, typer.Option(help="Only from this time on (UTC), such as 2026-11-01T12:30.")] = "",
     ticket: Annotated[str, typer.Option(help="Only what belongs to this ticket.")] = "",
     last: Annotated[int, typer.Option(min=0, help="Only the last N; 0 shows all.")] = 0,
     as_json: AsJson = False,  # typer makes an option of it
@@ -82,18 +99,26 @@ def show(
 
     Example: audit.py show --event denied --last 20
     """
-    wanted = {name: value for name, value in (("event", event), ("ref", ref), ("ticket", ticket)) if value}
+    wanted = {name: value for name, value in (("event", event), ("ticket", ticket)) if value}
     with _plainly():
         opened, _ = _open(store, policy, [])
         found, _ = sources(opened)
         merged = heapq.merge(*(records(opened, source) for source in found), key=lambda each: str(each["time"]))
-        chosen = (each for each in merged if wanted.items() <= each.items())
+        chosen = (each for each in merged if wanted.items() <= each.items() and _fits(each, ref, who, since))
         rows = deque(chosen, maxlen=last) if last else chosen
         if as_json:
             for row in rows:
                 typer.echo(json.dumps(row, ensure_ascii=False, sort_keys=True))
         else:
             _table(rows)
+
+
+def _fits(row: Mapping[str, object], ref: str, who: str, since: str) -> bool:
+    found = row.get("principal")
+    principal = found if isinstance(found, dict) else {"subject": found}
+    person = principal.get("person")
+    mine = not who or who == principal.get("subject") or (isinstance(person, list) and who.casefold() in person)
+    return mine and str(row.get("ref") or "").startswith(ref) and str(row.get("time", "")) >= since.replace(" ", "T")
 
 
 def _open(url: str, policy_folder: Path, public_key: list[Path] | None) -> tuple[Store, str]:
@@ -136,10 +161,10 @@ def _tell(report: Report) -> None:
 
 
 def _table(rows: Any) -> None:
-    table = Table("time", "event", "who", "what", "ticket", "why", box=None, pad_edge=False)
+    table = Table("time", "event", "who", "what", "ticket", "ref", "why", box=None, pad_edge=False)
     for row in rows:
         who = row.get("principal") or {}
-        what = (row.get("upstream"), row.get("method"), row.get("target"))
+        what = (row.get("upstream"), row.get("method"), row.get("target"), *_revoked(row))
         why = row.get("reason") or ", ".join(map(str, row.get("findings") or ()))
         cells = (
             str(row.get("time", ""))[:19].replace("T", " "),
@@ -147,10 +172,16 @@ def _table(rows: Any) -> None:
             who.get("subject") if isinstance(who, dict) else who,
             " ".join(str(part) for part in what if part),
             row.get("ticket"),
-            why,
+            str(row.get("ref") or "")[:_SHORT],
+            " ".join(str(why).split()),
         )
         table.add_row(*(_text(str(cell or "")) for cell in cells))
-    Console(soft_wrap=not sys.stdout.isatty()).print(table)
+    Console(width=None if sys.stdout.isatty() else _WIDE, soft_wrap=not sys.stdout.isatty()).print(table)
+
+
+def _revoked(row: Mapping[str, object]) -> tuple[object, object]:
+    named = str(row.get("event")) in ("revoked", "revocation lifted")
+    return (row.get("kind"), row.get("value")) if named else (None, None)
 
 
 def _text(text: str, style: str = "") -> Text:

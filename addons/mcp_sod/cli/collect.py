@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Column, Table
 
-from mcp_sod.cli.asking import LOCAL, AsJson, Gateway, Token, ask, ask_text, left, plain, show_answer
+from mcp_sod.cli.asking import LOCAL, AsJson, Gateway, Token, ask, ask_text, left, plain, show_answer, stacked
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
@@ -43,14 +43,14 @@ def get(receipt: ReceiptId, token: Token, gateway: Gateway = LOCAL, as_json: AsJ
 def _table(deliveries: list[Answer]) -> Table | str:
     if not deliveries:
         return "Nothing waits for you, and you sent nothing that does."
-    kept = [Column(name, no_wrap=True) for name in ("receipt", "state")]  # an id that is cut cannot be copied
-    names = ("sender", "call", "for", "expires in", "you")
-    table = Table(*kept, *(Column(name, overflow="fold") for name in names))
+    kept = Column("receipt", no_wrap=True)  # an id that is cut cannot be copied
+    table = Table(kept, *(Column(name, overflow="fold") for name in ("call", "you")), show_lines=True)
     for one in deliveries:
-        table.add_row(*(plain(cell) for cell in (
-            one["receipt"], one["state"], one["sender"], f"{one['upstream']}: {one['tool']}", one["role"],
-            left(one["expires"]), "may collect" if one["may_collect"] else one["why_not"],
-        )))  # fmt: skip
+        table.add_row(
+            stacked(one["receipt"], one["state"], f"for {left(one['expires'])}"),
+            stacked(f"{one['upstream']}: {one['tool']}", f"from {one['sender']}", f"for the role {one['role']}"),
+            stacked("may collect" if one["may_collect"] else one["why_not"]),
+        )
     return table
 
 

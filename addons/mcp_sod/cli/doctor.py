@@ -31,7 +31,7 @@ def main() -> None:
 
 def _duration(written: str) -> float:
     try:
-        return seconds(int(written) if written.isdecimal() else written)
+        return seconds(f"{written}s" if written.isdecimal() else written)
     except ValueError as error:
         raise typer.BadParameter(f"It {error}.") from None
 

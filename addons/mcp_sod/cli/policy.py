@@ -1,21 +1,18 @@
 """`policy`: is this policy folder right, and does anyone hold too much under it?"""
 
-import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
-from urllib.parse import urlsplit
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 
+from mcp_sod.cli.doubts import doubts
 from mcp_sod.cli.review import review
 from mcp_sod.errors import PolicyError
 from mcp_sod.identity.saml import certificates_are_there
 from mcp_sod.identity.tokens import key_files_are_there
 from mcp_sod.policy.load import load
-from mcp_sod.policy.model import Document
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
                   help="Check a policy.\n\nExample: policy.py check policies")  # fmt: skip
@@ -43,24 +40,8 @@ def check(folder: Annotated[Path, typer.Argument(help="The policy folder.")] = P
     out.print(f"[green]right:[/green] {escape(str(policy.folder))}, digest {policy.digest[:16]}")
     if not policy.document.identity:
         out.print(f"Every call is refused until {escape(str(policy.identity_file))} names an identity provider.")
-    for doubt in _doubts(policy.document):
+    for doubt in doubts(policy):
         out.print(f"[yellow]but:[/yellow] {escape(doubt)}")
 
 
 app.command()(review)
-
-
-def _doubts(document: Document) -> Iterator[str]:
-    """Yield what is allowed, but can hardly be meant."""
-    permitted = {permission.upstream for role in document.permissions.values() for permission in role}
-    for name, upstream in document.upstreams.items():
-        if name not in permitted:
-            yield f"upstreams.{name}: no role may call it; see permissions: in roles.yaml."
-        if not urlsplit(upstream.url).path.strip("/") and upstream.speaks != "http":
-            yield f"upstreams.{name}: its url has no path, so only / is meant ({_USUAL[upstream.speaks]} is usual)."
-        secret = None if upstream.credential is None else upstream.credential.secret
-        if secret is not None and secret.env is not None and secret.env not in os.environ:
-            yield f"upstreams.{name}: the environment variable {secret.env} of its credential is not set here."
-
-
-_USUAL = {"mcp": "/mcp", "mcp-sse": "/sse", "openai": "/v1", "anthropic": "/v1"}

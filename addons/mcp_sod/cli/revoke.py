@@ -1,11 +1,12 @@
 """`revoke`: take someone's access away at once, whatever their tokens say; list what is revoked, and lift it again."""
 
+import datetime as dt
 from typing import Annotated, Any, get_args
 
 import typer
 from rich.table import Column, Table
 
-from mcp_sod.cli.asking import LOCAL, AsJson, Gateway, Token, ask, plain, show_answer
+from mcp_sod.cli.asking import LOCAL, AsJson, Gateway, Token, ask, plain, show_answer, stacked
 from mcp_sod.policy.people import Kind
 
 app = typer.Typer(
@@ -71,8 +72,14 @@ def _summary(entry: dict[str, Any]) -> str:
 def _table(entries: list[dict[str, Any]]) -> Table | str:
     if not entries:
         return "Nothing is revoked."
-    table = Table("number", "kind", Column("value", overflow="fold"), Column("reason", overflow="fold"), "by")
+    table = Table("number", *(Column(name, overflow="fold") for name in ("revoked", "by")), show_lines=True)
     for entry in entries:
         number = "-" if entry["id"] is None else str(entry["id"])
-        table.add_row(number, entry["kind"], plain(entry["value"]), plain(entry["reason"]), plain(entry["by"]))
+        revoked = stacked(f"{entry['kind']} {entry['value']}", entry["reason"])
+        table.add_row(number, revoked, stacked(entry["by"], _when(entry["at"])))
     return table
+
+
+def _when(at: float | None) -> str:
+    """Return a moment (seconds since the epoch) as people read it; nothing where only the policy knows it."""
+    return "" if at is None else f"{dt.datetime.fromtimestamp(at, dt.UTC):%Y-%m-%d %H:%M} UTC"

@@ -71,7 +71,7 @@ def _described(parcel: Parcel, refused: SodError | None, caller: Voter) -> dict[
         "upstream": parcel.upstream,
         "tool": parcel.tool,
         "role": parcel.role,
-        "bytes": parcel.size,
+        "bytes": 0 if parcel.state == "expected" else parcel.size,
         "collector": parcel.collector,
         "may_collect": refused is None,
         "why_not": str(refused) if refused else None,

@@ -210,4 +210,5 @@ def _new(exchange: Exchange, gateway: str, now: int) -> Parcel:
         tool=exchange.redact(call.tool or ""),
         role=handed.receipt.role,
         policy=exchange.policy.digest,
+        size=exchange.policy.gateway.limits.body,
     )

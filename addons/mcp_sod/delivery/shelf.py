@@ -16,6 +16,7 @@ type State = Literal["expected", "kept", "collected", "continued", "lost", "expi
 
 MOST_WAITING = 1_000  # results of one sender that wait at a time
 MOST_BYTES = 1 << 30  # of all bodies that wait
+MOST_BYTES_EACH = 128 << 20  # of one sender's
 _LOOK = 200  # rows that one look at what is overdue takes
 _SETTLING = 60  # seconds that a collected body stays, so that whoever is about to give it out can
 REMEMBERED = 30 * 86400  # seconds that a row is kept beyond its expiry, to say what became of it
@@ -50,7 +51,10 @@ _WAITING = ("expected", "kept")
 
 @dataclass(frozen=True, slots=True)
 class Parcel:
-    """One call's result on its way to someone else; `body` is sealed, `size` its bytes before that."""
+    """One call's result on its way to someone else; `body` is sealed, `size` its bytes before that.
+
+    Of what is expected, `size` is how large it may become.
+    """
 
     id: str
     state: State
@@ -81,11 +85,12 @@ class Shelf:
     def expect(self, parcel: Parcel) -> bool:
         """Add a parcel whose result is to come; False if too much waits already, of this sender's or of all."""
         here = _parcels.c.state.in_(_WAITING), _parcels.c.expires > parcel.created
-        mine = sa.select(sa.func.count()).where(_parcels.c.account == parcel.account, *here)
-        whole = sa.select(sa.func.coalesce(sa.func.sum(_parcels.c.size), 0)).where(*here)
+        size = sa.func.coalesce(sa.func.sum(_parcels.c.size), 0)
+        mine = sa.select(sa.func.count(), size).where(_parcels.c.account == parcel.account, *here)
         with self._engine.begin() as connection:
-            room = connection.execute(mine).scalar_one() < MOST_WAITING
-            room = room and connection.execute(whole).scalar_one() < MOST_BYTES
+            number, mine_size = connection.execute(mine).one()
+            room: bool = number < MOST_WAITING and mine_size < MOST_BYTES_EACH
+            room = room and connection.execute(sa.select(size).where(*here)).scalar_one() < MOST_BYTES
             if room:
                 connection.execute(_parcels.insert().values(**_row(parcel)))
         return room
@@ -105,7 +110,7 @@ class Shelf:
 
     def end(self, parcel_id: str, state: Literal["continued", "lost"], now: int) -> bool:
         """Note that no result will come; False if it was not expected."""
-        return self._move(parcel_id, ("expected",), now, state=state)
+        return self._move(parcel_id, ("expected",), now, state=state, size=0)
 
     def expire(self, parcel_id: str, now: int) -> bool:
         """Wipe what was not collected in time; False if it was, or its time is not over."""

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import jwt
 
 from mcp_sod.errors import Unauthenticated, Unavailable
+from mcp_sod.identity.signed import expected, quoted
 from mcp_sod.identity.web import MAX_SIZE, Web, WebError
 from mcp_sod.policy.issuers import Issuer, Keys
 from mcp_sod.policy.private import private
@@ -67,6 +68,7 @@ class KeySet:
         self._tries: deque[float] = deque(maxlen=BURST)
         self._lock = asyncio.Lock()
         self._behind: asyncio.Task[None] | None = None
+        self._problem = "not asked yet"
 
     def serves(self, issuer: Issuer) -> bool:
         """Say whether this is where the issuer's keys are, and for how long they are usable."""
@@ -79,10 +81,13 @@ class KeySet:
         elif self._age() > FRESH:
             self._refresh_behind()
         if self._age() > self._usable:
-            raise Unavailable("The identity provider's keys cannot be had.", operator=f"Check {self._source()}.")
+            raise Unavailable("The identity provider's keys cannot be had.",
+                              operator=f"Check {self._source()}: {self._problem}.")  # fmt: skip
         found = self._known.get(kid)
         if found is None:
-            raise Unauthenticated("The token is signed with a key that its issuer does not publish.")
+            published = [known for known in self._known if known is not None]
+            raise Unauthenticated("The token is signed with a key that its issuer does not publish.",
+                                  operator=expected("kid", kid, published))  # fmt: skip
         return found
 
     def holds(self, key: jwt.PyJWK) -> bool:
@@ -110,8 +115,8 @@ class KeySet:
             try:
                 self._known = _by_id(await self._read(), self._known)
                 self._fetched = now
-            except (OSError, WebError, ValueError, jwt.PyJWTError):
-                return  # what is known stays usable for a while
+            except (OSError, WebError, ValueError, jwt.PyJWTError) as error:
+                self._problem = _why(error)  # what is known stays usable for a while
 
     async def _read(self) -> Mapping[str, object]:
         if self._keys == "discover":
@@ -141,11 +146,14 @@ async def jwks_uri(issuer: str, web: Web) -> str:
         try:
             found = await web.get(place)
         except WebError as error:
-            problem = error
+            problem = WebError(f"{place}: {error}")
             continue
         where = found.get("jwks_uri")
-        if found.get("issuer") != issuer or not isinstance(where, str):
-            raise WebError("a discovery document of another issuer, or without keys")
+        if found.get("issuer") != issuer:
+            said = quoted(found.get("issuer"))
+            raise WebError(f"{place} is a discovery document of another issuer: {said}, expected {quoted(issuer)}")
+        if not isinstance(where, str):
+            raise WebError(f"{place} is a discovery document without keys (jwks_uri)")
         return _safe(where)
     raise problem
 
@@ -155,6 +163,19 @@ def _safe(url: str) -> str:
         return private(url)
     except ValueError:
         raise WebError("keys at an address where anyone could listen in") from None
+
+
+def _why(error: Exception) -> str:
+    match error:
+        case WebError():
+            return str(error)
+        case OSError():
+            return error.strerror or type(error).__name__
+        case json.JSONDecodeError() | UnicodeDecodeError():
+            return "no JSON"
+        case jwt.PyJWTError():
+            return type(error).__name__
+    return str(error)
 
 
 def _document(raw: bytes) -> Mapping[str, object]:

@@ -48,7 +48,7 @@ def principal(claims: Claims, issuer: Issuer, fingerprint: str, kid: str | None 
 
 def _says_who_it_is(claims: Claims, issuer: Issuer) -> None:
     """Refuse a person's token that leaves out what tells the person: clients choose what is in it, by scopes."""
-    lacking = [name for name in issuer.claims.person if not _texts(claims, name)]
+    lacking = [name for name in issuer.claims.required_person_paths if not _texts(claims, name)]
     if lacking:
         raise Unauthenticated(
             f"The token does not say which person it is for: it lacks {', '.join(lacking)}.",
@@ -191,14 +191,14 @@ def person_key(value: str) -> str:
 
 def _person(claims: Claims, issuer: Issuer) -> Iterator[str]:
     """Yield the person's keys. An e-mail address that its provider did not verify tells nobody from anybody."""
-    for name in issuer.claims.person:
+    for name in issuer.claims.person_paths:
         if not (name == "email" and _is_unverified(claims)):
             yield from filter(None, map(person_key, _texts(claims, name)))
 
 
 def _unverified(claims: Claims, issuer: Issuer) -> Iterator[Behind]:
     """Yield what may be the person's key: too little to vote with, enough to keep its owner from voting."""
-    if "email" in issuer.claims.person and _is_unverified(claims):
+    if "email" in issuer.claims.person_paths and _is_unverified(claims):
         yield from map(Behind, _texts(claims, "email"))
 
 
@@ -232,7 +232,7 @@ def _acting(claims: Claims, issuer: Issuer) -> Iterator[Behind]:
         if not isinstance(home, str):
             raise Unauthenticated("The token's act claim names an issuer that is not a text.")
         yield from (Behind(value, home) for value in _texts(act, "sub"))
-        yield from (Behind(value) for name in issuer.claims.person for value in _texts(act, name))
+        yield from (Behind(value) for name in issuer.claims.person_paths for value in _texts(act, name))
         act, depth = act.get("act"), depth + 1
     if act is not None:
         raise Unauthenticated("The token's act claim is not an object.")

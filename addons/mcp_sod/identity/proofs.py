@@ -4,7 +4,7 @@ import hashlib
 import hmac
 import secrets
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping
 from urllib.parse import urlsplit
 
@@ -19,6 +19,7 @@ from mcp_sod.signing_key import jwk_thumbprint, thumbprint
 ALGORITHMS = ("ES256", "ES384", "ES512", "RS256", "PS256", "EdDSA")
 MAX_PROOF = 8 * 1024  # characters
 MOST = 200_000  # proofs remembered at once
+SHARE = 20_000  # of one key
 NONCE_LIFE = 300  # seconds
 SKEW = 5  # seconds that a proof may lie in the future
 
@@ -30,7 +31,8 @@ class Proofs:
         """Begin with no proof seen: what was made before this moment may have been seen by an earlier life."""
         self._clock = clock
         self._began = clock()
-        self._seen: OrderedDict[bytes, float] = OrderedDict()
+        self._seen: OrderedDict[bytes, tuple[float, str]] = OrderedDict()  # until when, and whose
+        self._shares: Counter[str] = Counter()
         self._nonce_key = secrets.token_bytes(32)
 
     def check(self, bound: Mapping[str, str], issuer: Issuer, shown: Presented, given: Credential) -> None:
@@ -88,14 +90,23 @@ class Proofs:
         name, now = claims.get("jti"), self._clock()
         if not isinstance(name, str) or not 0 < len(name) <= 256:
             raise _wrong("The proof has no usable id (jti).")
-        while self._seen and next(iter(self._seen.values())) < now:
-            self._seen.popitem(last=False)
+        self._forget(now)
         if len(self._seen) >= MOST:
             raise Unavailable("Too many proofs at once.", hint="Try again in a minute.")
+        if self._shares[holder] >= SHARE:
+            raise Unavailable("Too many proofs of one key at once.", hint="Try again in a minute.")
         mark = hashlib.sha256(f"{holder} {name}".encode()).digest()[:16]
         if mark in self._seen:
             raise _wrong("The proof was used before (jti).")
-        self._seen[mark] = now + max(rules.age, NONCE_LIFE) + 2 * SKEW
+        self._seen[mark] = now + max(rules.age, NONCE_LIFE) + 2 * SKEW, holder
+        self._shares[holder] += 1
+
+    def _forget(self, now: float) -> None:
+        while self._seen and next(iter(self._seen.values()))[0] < now:
+            _, (_, holder) = self._seen.popitem(last=False)
+            self._shares[holder] -= 1
+            if not self._shares[holder]:
+                del self._shares[holder]
 
 
 def _fits_policy(bound: Mapping[str, str], issuer: Issuer, given: Credential) -> None:
@@ -126,8 +137,14 @@ def _verified(proof: str) -> tuple[Mapping[str, object], str]:
         claims = jwt.decode(proof, jwt.PyJWK({**key, "use": "sig"}, header["alg"]), algorithms=[header["alg"]],
                             options={"verify_aud": False, "verify_iat": False, "require": ["jti", "iat"]})  # fmt: skip
         return claims, jwk_thumbprint(key)
+    except jwt.InvalidSignatureError:
+        raise _wrong("The proof is not signed with the key that it holds (jwk).") from None
+    except jwt.ExpiredSignatureError:
+        raise _wrong("The proof is over (exp).") from None
+    except jwt.MissingRequiredClaimError as error:
+        raise _wrong(f"The proof has no {error.claim}.") from None
     except (jwt.PyJWTError, ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError):
-        raise _wrong("The proof does not hold.") from None
+        raise _wrong("The proof cannot be read: it is no JWT, or its key or claims have no usable form.") from None
 
 
 def _plain(address: object) -> str | None:

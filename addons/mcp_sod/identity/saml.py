@@ -32,7 +32,7 @@ def assertion_of(response: str, saml: Saml, certificate: bytes, *, now: float, a
 def certificates_are_there(policy: Policy) -> None:
     """Raise PolicyError for a SAML provider whose certificate is missing or of no use, or whose `acs` leads astray."""
     for name, saml in policy.document.saml.items():
-        file, where = policy.base / saml.certificate, policy.identity_file.name
+        file, where = policy.base / saml.certificate, policy.saml_file.name
         try:
             found = certificates(file.read_bytes())
         except OSError:

@@ -1,10 +1,14 @@
 """Reads and checks signed tokens (RFC 7519, RFC 8725, RFC 9068)."""
 
+import json
+from collections.abc import Iterable
+
 import jwt
 
 from mcp_sod.errors import Unauthenticated
 from mcp_sod.policy.issuers import Issuer
 
+SHOWN = 256  # characters of a claim that log and record show
 _TYPES = frozenset({"jwt", "at+jwt", "application/at+jwt"})
 
 
@@ -30,9 +34,24 @@ def check_header(header: dict[str, object], issuer: Issuer) -> None:
     if "crit" in header or "b64" in header:
         raise Unauthenticated("The token uses an extension that is not understood here (crit).")
     if header.get("alg") not in issuer.algorithms:
-        raise Unauthenticated("The token is signed with an algorithm that the policy does not allow.")
+        raise Unauthenticated("The token is signed with an algorithm that the policy does not allow.",
+                              operator=expected("alg", header.get("alg"), issuer.algorithms))  # fmt: skip
     if not isinstance(header.get("kid", ""), str):
         raise Unauthenticated("The token's key id is not a text.")
+
+
+def expected(name: str, claimed: object, wanted: Iterable[str]) -> str:
+    """Return what a token claims, and what would have been believed; for log and record, since it is not verified."""
+    return f"{name} {quoted(claimed)}, expected one of {quoted(list(wanted), most=4 * SHOWN)}."
+
+
+def quoted(claimed: object, *, most: int = SHOWN) -> str:
+    """Return what a token claims as one line of plain ASCII (JSON), cut to `most` characters."""
+    try:
+        text = json.dumps(claimed)
+    except (ValueError, RecursionError):
+        return "(too deep to show)"
+    return text if len(text) <= most else f"{text[:most]}…"
 
 
 _SENTENCES: list[tuple[type[jwt.PyJWTError], str]] = [
@@ -54,7 +73,18 @@ def checked_claims(token: str, key: jwt.PyJWK, issuer: Issuer) -> dict[str, obje
         )  # fmt: skip
     except jwt.PyJWTError as error:
         sentence = next((text for kind, text in _SENTENCES if isinstance(error, kind)), "The token does not hold.")
-        raise Unauthenticated(sentence) from None
+        raise Unauthenticated(sentence, operator=_wrong(token, error, issuer)) from None
     except (TypeError, ValueError, OverflowError):
         raise Unauthenticated("The token does not hold.") from None
     return claims
+
+
+def _wrong(token: str, error: jwt.PyJWTError, issuer: Issuer) -> str:
+    """Return what of the token is not as expected, where it takes knowing both to mend it."""
+    match error:
+        case jwt.InvalidAudienceError():
+            claimed = jwt.decode(token, options={"verify_signature": False}).get("aud")
+            return expected("aud", claimed, issuer.audience)
+        case jwt.MissingRequiredClaimError():
+            return f"It has no {error.claim}."
+    return ""

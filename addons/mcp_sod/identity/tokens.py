@@ -21,7 +21,7 @@ from mcp_sod.identity.keysets import Keyring, KeySet
 from mcp_sod.identity.presented import Credential, Presented, credential
 from mcp_sod.identity.principal import Claims, binding, principal, scopes
 from mcp_sod.identity.proofs import Proofs
-from mcp_sod.identity.signed import check_header, checked_claims, read
+from mcp_sod.identity.signed import check_header, checked_claims, expected, read
 from mcp_sod.identity.web import Web
 from mcp_sod.policy.issuers import Issuer
 from mcp_sod.policy.policy import Policy
@@ -110,7 +110,7 @@ class Verifier:
             return await self._known(shown, given)
         except Unauthenticated as refused:
             if shown.proxy and not shown.tunnel:
-                raise ProxyUnauthenticated(refused.sentence, hint=refused.hint) from None
+                raise ProxyUnauthenticated(refused.sentence, hint=refused.hint, operator=refused.operator) from None
             raise
 
     async def _known(self, shown: Presented, given: Credential) -> Principal:
@@ -130,7 +130,8 @@ class Verifier:
         header, claimed = signed
         issuer = self._issuers.get(claimed) if isinstance(claimed, str) else None
         if issuer is None:
-            raise Unauthenticated("The token comes from an issuer that is not believed here.")
+            raise Unauthenticated("The token comes from an issuer that is not believed here.",
+                                  operator=expected("iss", claimed, self._issuers))  # fmt: skip
         keyring = self._keyrings.get(issuer.issuer)
         if keyring is None:  # its JWTs, too, are for itself to read
             return await self._asked(token, mark, issuer)
@@ -141,7 +142,7 @@ class Verifier:
         found = self._seen_as(claims, issuer, mark, key.key_id)
         until = min(found.expires, self._clock() + SEEN_FOR)
         if issuer.introspection is not None and issuer.introspection.tokens == "all":
-            said = await self._said(token, mark, issuer)
+            said = await self._said(token, mark, issuer, known=True)
             if said.get("sub", found.subject) != found.subject:
                 raise Unauthenticated("The token's issuer says that it is someone else's.")
             until = min(until, self._clock() + issuer.introspection.cache)
@@ -156,25 +157,30 @@ class Verifier:
     async def _asked(self, token: str, mark: bytes, issuer: Issuer) -> Seen:
         """Return what the issuer says of a token that only it can read."""
         assert issuer.introspection is not None
-        said = await self._said(token, mark, issuer)
+        said = await self._said(token, mark, issuer, known=mark in self._seen)
         later = self._clock() + issuer.introspection.cache
         claims = {"exp": later - issuer.leeway, **said}
         found = self._seen_as(claims, issuer, mark, None)
         return Seen(found, issuer, binding(claims), min(found.expires, later), None, None)
 
-    async def _said(self, token: str, mark: bytes, issuer: Issuer) -> Claims:
+    async def _said(self, token: str, mark: bytes, issuer: Issuer, *, known: bool) -> Claims:
         if self._refused.get(mark, 0.0) > self._clock():
             raise Unauthenticated("The token's issuer says that it does not hold.")
         asking = self._asking.get(mark)
         if asking is None:  # many calls with one token make one question
-            asking = self._asking[mark] = asyncio.ensure_future(self._desks[issuer.issuer].claims(token))
-            asking.add_done_callback(lambda _: self._asking.pop(mark, None))
+            asking = self._asking[mark] = asyncio.ensure_future(self._desks[issuer.issuer].claims(token, known=known))
+            asking.add_done_callback(lambda done: self._answered(mark, done))
         try:
             return await asyncio.shield(asking)
         except Unauthenticated:
             assert issuer.introspection is not None
             _remember(self._refused, mark, self._clock() + issuer.introspection.cache)
             raise
+
+    def _answered(self, mark: bytes, done: asyncio.Future[Claims]) -> None:
+        self._asking.pop(mark, None)
+        if not done.cancelled():
+            done.exception()  # whoever asked may have gone, and then it is no news
 
     def _seen_as(self, claims: Claims, issuer: Issuer, mark: bytes, kid: str | None) -> Principal:
         """Return who the claims speak of, once all is checked that no signature says."""

@@ -45,7 +45,8 @@ class Web:
                     raise WebError(f"HTTP {answer.status_code}")
                 return _object(await _bounded(answer))
         except (httpx.HTTPError, httpx.InvalidURL, OSError, TimeoutError) as error:
-            raise WebError(type(error).__name__) from None
+            why = f": {error}" if isinstance(error, httpx.ConnectError) else ""  # others may say what was sent
+            raise WebError(f"{type(error).__name__}{why}") from None
 
     def _client(self, trust: ssl.SSLContext, url: str) -> httpx.AsyncClient:
         plain = {"accept-encoding": "identity"}

@@ -1,6 +1,7 @@
 """Masking on the flow: what records and approvers see of a call, and what a reader sees of the reply."""
 
 import functools
+import re
 import time
 from http import HTTPStatus
 from typing import cast
@@ -25,6 +26,7 @@ from mcp_sod.wire.strict_json import Json, dumps
 
 _KNOWN = frozenset({"host", "mcp-session-id", "last-event-id"})  # whose they are was seen to
 _NOBODY: frozenset[str] = frozenset()
+_MEDIA_TYPE = re.compile(r"[a-z]{1,20}/[a-z0-9.+-]{1,100}")
 
 
 class Masking(Stage):
@@ -82,6 +84,7 @@ class Masking(Stage):
         try:
             body = await worked_out(len(raw), reply.whole, raw, kind)
         except Withheld as withheld:
+            withheld.operator = withheld.operator or _answered(response)
             if response.status_code < 400:
                 raise
             reply.problem = withheld  # the status stays: clients act on it
@@ -117,6 +120,13 @@ def _reply(exchange: Exchange, response: http.Response) -> Reply:
             return Reply(reader, record, exchange.policy.gateway.limits.depth)
         case _:
             return ModelReply(exchange, upstream.speaks, reader, record)
+
+
+def _answered(response: http.Response) -> str:
+    """Return what log and record say of a reply of which nothing is delivered: its status, and its kind by name."""
+    kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+    named = f"content type {kind}" if _MEDIA_TYPE.fullmatch(kind) else "no plain content type"
+    return f"The upstream answered {response.status_code} with {named}."
 
 
 def _says_nothing(exchange: Exchange, status: int) -> bool:

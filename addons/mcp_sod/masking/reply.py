@@ -82,7 +82,7 @@ class Reply:
             "body": "".join(self._kept),
             "cut": self._room == 0,
         }
-        return facts | ({"code": self.problem.code, "reason": self.problem.sentence} if self.problem else {})
+        return facts | ({"code": self.problem.code, "reason": self.problem.told} if self.problem else {})
 
     # what subclasses know better
 

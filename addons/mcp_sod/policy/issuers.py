@@ -30,13 +30,25 @@ class Keys(Part):
 class Claims(Part):
     """Where in the token things are; dotted paths reach into objects (`realm_access.roles`).
 
-    `groups` may name several places. `actors` are whoever stands behind the caller, beside the whole `act` chain.
+    `groups` may name several places, or none where only `grants` give groups. `actors` are whoever stands behind the
+    caller, beside the whole `act` chain. Each of `person` must be in a person's token, but for those that end with a
+    question mark: what may be left out can be hidden, by asking for a token without it.
     """
 
-    groups: str | Texts = "groups"
+    groups: str | list[str] = "groups"
     person: list[str] = Field(default=["email"], min_length=1)
     actors: list[str] = Field(default=["act.sub"])
     client: str = "azp"
+
+    @property
+    def person_paths(self) -> tuple[str, ...]:
+        """Every place of a person key."""
+        return tuple(name.removesuffix("?") for name in self.person)
+
+    @property
+    def required_person_paths(self) -> tuple[str, ...]:
+        """Those that the token of a person must have."""
+        return tuple(name for name in self.person if not name.endswith("?"))
 
     @property
     def group_paths(self) -> tuple[str, ...]:

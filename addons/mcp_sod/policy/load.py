@@ -4,6 +4,7 @@ import difflib
 import hashlib
 from collections.abc import Collection, Iterator
 from pathlib import Path
+from typing import get_args
 from urllib.parse import urlsplit
 
 from pydantic import ValidationError
@@ -31,8 +32,11 @@ def load(folder: Path) -> Policy:
     document = _validated(source)
     for path, sentence in _dangling(document):
         raise PolicyError(f"{source.place(path)}: {_dotted(path)}: {sentence[0]}", hint=sentence[1])
-    identity = next((file for file in files if file.stem == "identity"), files[0])
-    return Policy(document, folder.resolve(), digest.hexdigest(), identity.resolve())
+    identity, saml = ((folder / source.place((section,)).rpartition(":")[0]).resolve() for section in _REFERRING)
+    return Policy(document, folder.resolve(), digest.hexdigest(), identity, saml)
+
+
+_REFERRING = ("identity", "saml")  # sections that refer to files which may turn out to be amiss
 
 
 def policy_files(folder: Path) -> list[Path]:
@@ -42,7 +46,7 @@ def policy_files(folder: Path) -> list[Path]:
     except OSError as error:
         raise PolicyError(
             f"The policy folder {folder} cannot be read: {error.strerror}.",
-            hint="Give another with --set sod_policy=FOLDER.",
+            hint="Give another folder.",
         ) from None
     if not files:
         raise PolicyError(f"The policy folder {folder} holds no .yaml file.", hint="Copy policies/ to begin with.")
@@ -71,23 +75,38 @@ def _validated(source: Source) -> Document:
     try:
         return Document.model_validate(source.tree)
     except ValidationError as error:
-        lines = [_explained(source, details) for details in error.errors(include_url=False)]
-        raise PolicyError("\n".join(lines)) from None
+        found = [(_path(details), details) for details in error.errors(include_url=False)]
+        inner = {path[:-1] for path, _ in found}  # of several shapes, the one that was begun is what was meant
+        meant = [each for each in found if not (each[0] in inner and each[0] and each[0][-1] in _SHAPES)]
+        meant.sort(key=lambda each: each[1]["type"] == "missing" and len(each[0]) == 1)  # no line of any file: last
+        raise PolicyError("\n".join(dict.fromkeys(_explained(source, *each) for each in meant))) from None
 
 
-def _explained(source: Source, details: ErrorDetails) -> str:
-    path = tuple(part for part in details["loc"] if part not in _UNION_ARMS and not str(part).startswith(_ARMS))
+def _path(details: ErrorDetails) -> Trail:
+    return tuple(part for part in details["loc"] if part not in _UNION_ARMS and not str(part).startswith(_ARMS))
+
+
+def _explained(source: Source, path: Trail, details: ErrorDetails) -> str:
     key = _dotted(path)
     match details["type"]:
         case "extra_forbidden":
             return f"{source.place(path)}: {key}: unknown key. {_nearest(path)}"
+        case "missing" if len(path) == 1:
+            lost = "Add it (or restore the file that held it; write it empty if that is meant)"
+            return f"{key}: is missing from the policy folder. {lost}."
         case "missing":
-            lost = " (or restore the file that held it; write it empty if that is meant)" if len(path) == 1 else ""
-            return f"{source.place(path)}: {key}: is missing. Add it{lost}."
+            return f"{source.place(path)}: {key}: is missing. Add it."
+        case "literal_error" | "model_type" | "dict_type" | "string_type" | "list_type" if path[-1] in _SHAPES:
+            return f"{source.place(path)}: {key}: must be {_SHAPES[str(path[-1])]}."
         case _:
             return f"{source.place(path)}: {key}: {details['msg'].removeprefix('Value error, ')}."
 
 
+_SHAPES = {  # what has several
+    "keys": "the word discover, or {url: https://…/jwks}, or {file: jwks.json}",
+    "machine": "'none', 'all' or {claim: NAME, equals: VALUE}",
+    "when_unavailable": "'refuse' or {refuse_after: 10MiB}",
+}
 _UNION_ARMS = {
     "literal['refuse']", "Refuse", "literal['none','all']", "Machine", "[key]", "literal['discover']", "Keys",
     "constrained-list", "str",
@@ -96,15 +115,25 @@ _ARMS = ("function-", "list[")
 
 
 def _nearest(path: Trail) -> str:
-    known = sorted({name for name in _known_keys() if name != path[-1]})
+    known = sorted(_known_keys(path))
     close = difflib.get_close_matches(str(path[-1]), known, n=1)
-    return f"Did you mean {close[0]}?" if close else "Remove it, or see policies/ for the keys there are."
+    return f"Did you mean {close[0]}?" if close else f"Remove it; there are {', '.join(known)}."
 
 
-def _known_keys() -> Iterator[str]:
-    for part in Part.__subclasses__():
-        for name, found in part.model_fields.items():
-            yield found.alias or name
+def _known_keys(path: Trail) -> set[str]:
+    """Return the keys that may stand where the path ends."""
+    here: set[type[Part]] = {Document}
+    for step in path[:-1]:  # an index, or a name that someone gave, leads to no other part
+        fields = [field for part in here for name, field in part.model_fields.items() if step in (name, field.alias)]
+        here = {part for field in fields for part in _parts(field.annotation)} or here
+    return {field.alias or name for part in here for name, field in part.model_fields.items()}
+
+
+def _parts(annotation: object) -> Iterator[type[Part]]:
+    if isinstance(annotation, type) and issubclass(annotation, Part):
+        yield annotation
+    for inner in get_args(annotation):
+        yield from _parts(inner)
 
 
 def _dotted(path: Trail) -> str:
@@ -128,11 +157,22 @@ def _dangling(document: Document) -> Iterator[_Fault]:
     yield from _same_place(document)
     known = [*(issuer.issuer for issuer in document.identity), *(saml.entity for saml in document.saml.values())]
     yield from _repeated("identity", known)
+    yield from _dangling_exchanges(document, known)
     opaque = [index for index, issuer in enumerate(document.identity) if issuer.introspection is not None]
     if len(opaque) > 1:
         yield ("identity", opaque[1], "introspection"), (
             "another issuer has it already, and an opaque token does not tell whose it is.", "Keep one of the two.",
         )  # fmt: skip
+
+
+def _dangling_exchanges(document: Document, known: Collection[str]) -> Iterator[_Fault]:
+    for name, upstream in document.upstreams.items():
+        exchange = upstream.credential.exchange if upstream.credential else None
+        for issuer in (exchange.issuers if exchange else None) or ():
+            where = ("upstreams", name, "credential", "exchange", "issuers")
+            if issuer not in known:
+                hint = "Name an issuer of identity:, or the entity of one in saml:."
+                yield where, (f"there is no issuer {issuer!r}.", hint)
 
 
 def _dangling_rules(document: Document) -> Iterator[_Fault]:

@@ -65,11 +65,14 @@ class ByObject(Part):
     """Acts upon one object of which nobody may do more than one. `keep`: for how long who did what is remembered.
 
     `unknown`: whether an object may be acted upon of which it is not remembered who did the first duty, its making.
+    `open_for`: for how long an act whose object never became known keeps its person from objects without a known
+    maker. Longer locks out people whose call merely failed; shorter lets them act upon what it made after all.
     """
 
     duties: list[Duty] = Field(min_length=2)
     keep: Seconds = 400 * 86400.0
     unknown: Literal["allow", "refuse"] = "allow"
+    open_for: Seconds = 86400.0
 
     @model_validator(mode="after")
     def _tells_duties_apart(self) -> Self:

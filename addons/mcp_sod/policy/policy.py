@@ -11,13 +11,16 @@ from mcp_sod.policy.patterns import Detector, Sweep, detector
 class Policy:
     """A validated policy. Its digest is the hex SHA-256 of its files; relative paths in it start from `base`."""
 
-    def __init__(self, document: Document, folder: Path, digest: str, identity_file: Path) -> None:
-        """`identity_file` is the file to edit when no identity provider is configured."""
+    def __init__(
+        self, document: Document, folder: Path, digest: str, identity_file: Path, saml_file: Path | None = None
+    ) -> None:
+        """`identity_file` and `saml_file` are the files to edit when something is wrong about these sections."""
         self.document = document
         self.folder = folder
         self.base = folder.parent
         self.digest = digest
         self.identity_file = identity_file
+        self.saml_file = saml_file or identity_file
         named = {name: detector(name, part.regex, part.keywords) for name, part in document.detectors.items()}
         self._of_rules = {rule.id: _rule_detectors(rule, named) for rule in document.rules}
         self._of_masks = {mask.id: _mask_detectors(mask, named) for mask in document.masking}

@@ -38,12 +38,14 @@ class HeaderSecret(Secret):
 class TokenExchange(Part):
     """Where the caller's token is exchanged for one that is meant for the upstream (RFC 8693, section 2.1).
 
-    `client` and `secret`: what the gateway is at the token endpoint (RFC 6749, section 2.3.1).
+    `client` and `secret`: what the gateway is at the token endpoint (RFC 6749, section 2.3.1). `issuers`: whose tokens
+    may be exchanged there; all of `identity` if it is left out, which leaves out the gateway's own, of `saml`.
     """
 
     url: Private
     client: str = Field(min_length=1)
     secret: Secret
+    issuers: Annotated[list[str], Field(min_length=1)] | None = None
     audience: Visible | None = None
     resource: Visible | None = None
     scope: Scope | None = None

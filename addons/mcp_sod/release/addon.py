@@ -14,7 +14,7 @@ from mcp_sod.release.assertion import Sent, claims
 from mcp_sod.release.credentials import BARE, forwarded, keep_back, own_headers
 from mcp_sod.release.exchanged import ExchangedTokens
 from mcp_sod.release.signing import Signer
-from mcp_sod.stage import Stage, on_request
+from mcp_sod.stage import Stage, on_request, worked_out
 from mcp_sod.wire.mcp import Call
 
 
@@ -43,7 +43,9 @@ class Release(Stage):
         # Its length is stated anew: a body that came in chunks would else go on with nothing to say where it ends.
         body = exchange.request.body if outgoing.body is None else outgoing.body
         length = [(b"content-length", str(len(body)).encode())] if body or flow.request.method == "POST" else []
-        keep_back(exchange.token, body, path.encode("utf-8", "surrogateescape"), *(value for _, value in kept))
+        parts = body, path.encode("utf-8", "surrogateescape"), *(value for _, value in kept)
+        texts = exchange.inspected.texts.plain() if exchange.inspected and exchange.declined is None else ()
+        await worked_out(len(body), keep_back, exchange.token, *parts, texts=texts)
         own = own_headers(exchange.policy, upstream, await self._exchange(exchange, upstream))
         told = self._told(exchange, upstream, Sent(flow.request.method, _whole(upstream, path), body))
         _settle(call, standing)

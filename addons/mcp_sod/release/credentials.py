@@ -1,8 +1,9 @@
 """What an upstream is sent: known headers only, and the gateway's own credential."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from urllib.parse import unquote
 
 from mcp_sod.errors import Denied, Unavailable
 from mcp_sod.policy.policy import Policy
@@ -43,6 +44,8 @@ _FORWARDED: dict[Speaks, dict[bytes, re.Pattern[bytes]]] = {
 
 BARE = frozenset({b"accept", b"content-type", b"host", b"mcp-protocol-version", b"mcp-session-id"})
 
+UNQUOTED = 2  # times: servers that hand an address on undo it again
+
 type Fields = tuple[tuple[bytes, bytes], ...]
 
 
@@ -63,11 +66,22 @@ def _plain(content_type: bytes) -> bytes:
     return b"; ".join(part.strip() for part in content_type.split(b";"))
 
 
-def keep_back(token: str | None, *parts: bytes) -> None:
-    """Refuse a call in one of whose parts the caller's token stands, which is for the gateway alone; raises Denied."""
-    if token and any(token.encode() in part for part in parts):
+def keep_back(token: str | None, *parts: bytes, texts: Iterable[str] = ()) -> None:
+    """Refuse a call in one of whose parts the caller's token stands, which is for the gateway alone; raises Denied.
+
+    `texts`: what the call says once its escapes are undone. In texts and parts, percent-encoding is looked through.
+    """
+    if token and _stands_in(token, "\n".join([*texts, *(part.decode("utf-8", "replace") for part in parts)])):
         raise Denied("Your own token stands in a part of this call that would go on to the server.",
                      hint="Send it in Authorization alone.")  # fmt: skip
+
+
+def _stands_in(token: str, text: str) -> bool:
+    for _ in range(UNQUOTED):
+        if token in text or "%" not in text:
+            break
+        text = unquote(text)
+    return token in text
 
 
 def own_headers(policy: Policy, upstream: Upstream, exchanged: str | None = None) -> list[tuple[bytes, bytes]]:

@@ -10,8 +10,9 @@ from weakref import WeakValueDictionary
 
 import httpx
 
-from mcp_sod.errors import Unauthenticated, Unavailable
+from mcp_sod.errors import Denied, Unauthenticated, Unavailable
 from mcp_sod.exchange import Exchange
+from mcp_sod.policy.policy import Policy
 from mcp_sod.policy.secrets import read_secret
 from mcp_sod.policy.upstreams import TokenExchange
 from mcp_sod.release.token_endpoint import PATIENCE, Failed, Issued, ask
@@ -72,13 +73,14 @@ class ExchangedTokens:
             await self._client.aclose()
 
     async def token(self, exchange: Exchange, settings: TokenExchange) -> str:
-        """Return the token to show upstream in place of the caller's; raises Unavailable.
+        """Return the token to show upstream in place of the caller's; raises Denied for another's token, Unavailable.
 
         Nothing outlives the caller's own token, which is refused once it has expired.
         """
         token, principal, asked = exchange.token, exchange.principal, self._clock()
         if token is None or principal is None:
             raise Unavailable("There is no token of the caller's to exchange for this upstream.")
+        _is_for_there(principal.issuer, settings, exchange.policy)
         key = (exchange.policy.digest, exchange.upstream_name or "", hashlib.sha256(token.encode()).digest())
         kept_here = self._kept
         async with self._turns.setdefault(key, asyncio.Lock()):  # copies take turns: one asks, the others find
@@ -115,6 +117,14 @@ class ExchangedTokens:
                     verify=trust, timeout=PATIENCE, follow_redirects=False, trust_env=False
                 )
         return self._client
+
+
+def _is_for_there(issuer: str, settings: TokenExchange, policy: Policy) -> None:
+    """Check that the token endpoint may see tokens of this issuer at all."""
+    known = settings.issuers
+    if issuer not in ([one.issuer for one in policy.document.identity] if known is None else known):
+        raise Denied("Tokens of your issuer are not exchanged for this upstream.",
+                     hint="Sign in with an identity provider that it takes.")  # fmt: skip
 
 
 def _unavailable(exchange: Exchange, why: str) -> Unavailable:

@@ -14,10 +14,12 @@ from mcp_sod.policy.upstreams import TokenExchange
 from mcp_sod.wire.strict_json import Json, parse
 
 PATIENCE = 5.0  # seconds for the whole answer
+HINT_PATIENCE = 1.0  # seconds for what only says why there is no token
 MAX_SIZE = 64 * 1024  # bytes of it
 _GRANT = "urn:ietf:params:oauth:grant-type:token-exchange"
 _ACCESS_TOKEN = "urn:ietf:params:oauth:token-type:access_token"  # noqa: S105 (a type, no token)
 _USABLE_TYPES = (_ACCESS_TOKEN, "urn:ietf:params:oauth:token-type:jwt")
+_ERROR = re.compile(r"[a-z_]{1,40}")
 _TOKEN = re.compile(r"[\x21-\x7e]{1,16384}")
 
 
@@ -30,7 +32,7 @@ class Issued:
 
 
 class Failed(Exception):
-    """No token came of it; `why` holds nothing that was sent or answered but a status."""
+    """No token came of it; `why` holds nothing that was sent or answered but a status and an error code."""
 
     def __init__(self, why: str, *, for_everyone: bool = False) -> None:
         """`for_everyone`: another caller's token would meet with the same."""
@@ -48,7 +50,7 @@ async def ask(client: httpx.AsyncClient, settings: TokenExchange, secret: str, t
             client.stream("POST", settings.url, data=form(settings, token), auth=known_as, headers=_PLAIN) as answer,
         ):
             if answer.status_code != 200:
-                raise _refused(answer.status_code)
+                raise _refused(answer.status_code, await _error_code(answer))
             kind = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
             if kind != "application/json" or "content-encoding" in answer.headers:
                 raise Failed("answered with something else than JSON")
@@ -101,9 +103,23 @@ def _lifetime(answer: Mapping[str, Json]) -> float | None:
     return float(lasts)
 
 
-def _refused(status: int) -> Failed:
+def _refused(status: int, error: str) -> Failed:
     """A 4xx may be about this caller alone; 429 (RFC 6585) and all the rest are about the endpoint."""
-    return Failed(f"answered {status}", for_everyone=not 400 <= status < 500 or status == 429)
+    why = f"answered {status} ({error})" if error else f"answered {status}"
+    return Failed(why, for_everyone=not 400 <= status < 500 or status == 429)
+
+
+async def _error_code(answer: httpx.Response) -> str:
+    """Return the error code of a 4xx (RFC 6749, section 5.2), or nothing; it tells the operator what to mend."""
+    if not 400 <= answer.status_code < 500:
+        return ""
+    try:
+        async with asyncio.timeout(HINT_PATIENCE):
+            found = parse(await _bounded(answer), 8)
+    except (httpx.HTTPError, OSError, TimeoutError, Malformed, Failed):
+        return ""
+    error = found.get("error") if isinstance(found, dict) else None
+    return error if isinstance(error, str) and _ERROR.fullmatch(error) else ""
 
 
 async def _bounded(answer: httpx.Response) -> bytes:

@@ -21,7 +21,7 @@ class Roles(Stage):
         principal, call = cast("Principal", exchange.principal), cast("Call", exchange.call)
         upstream = cast("str", exchange.upstream_name)
         exchange.roles = roles_of(principal, exchange.policy)
-        check_permission(exchange.policy, exchange.roles, upstream, call)
+        check_permission(exchange.policy, exchange.roles, upstream, call, principal)
         here = cast("Upstream", exchange.upstream)
         if here.speaks in ("openai", "anthropic") and here.provider_mcp == "refuse":
             check_provider(here.speaks, call.message)

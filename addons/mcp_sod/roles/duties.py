@@ -1,6 +1,7 @@
 """Which roles a principal has, which of them exclude each other, and what they may call."""
 
 import functools
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -11,6 +12,8 @@ from mcp_sod.policy.patterns import alike, globs
 from mcp_sod.policy.people import Exclusive, Permission
 from mcp_sod.policy.policy import Policy
 from mcp_sod.wire.mcp import Call
+
+MOST_SEEN = 1024  # characters of a denied principal's groups that log and record show
 
 type Test = Callable[[str], bool]
 
@@ -47,10 +50,12 @@ def _roles(groups: frozenset[str], policy: Policy, *, human: bool) -> frozenset[
     return frozenset(name for name, role in claimed.items() if human or not role.humans)
 
 
-def check_permission(policy: Policy, roles: frozenset[str], upstream: str, call: Call) -> None:
-    """Raise Denied unless one of the roles may make the call."""
+def check_permission(
+    policy: Policy, roles: frozenset[str], upstream: str, call: Call, principal: Principal | None = None
+) -> None:
+    """Raise Denied unless one of the roles may make the call; the record says where the principal's roles are from."""
     if call.tool is not None and poses_as_collecting(policy, upstream, call.tool):
-        _check_collecting(policy, roles, upstream, call.tool)
+        _check_collecting(policy, roles, upstream, call.tool, principal)
         return
     duties = [duty for duty in _duties(policy, roles) if duty.upstream == upstream]
     signal = call.kind == "notification" and call.method.startswith("notifications/")
@@ -60,8 +65,8 @@ def check_permission(policy: Policy, roles: frozenset[str], upstream: str, call:
         if duty.method(call.method) and (call.tool is None or duty.allows_tool(call.tool)):
             return
     what = "call this tool" if call.tool else "use this method"
-    mine = f"your roles are {', '.join(sorted(roles))}" if roles else "your groups give you no role"
-    raise Denied(f"You may not {what} on {upstream}: {mine}.", hint="Ask for a role that permits it.")
+    raise Denied(f"You may not {what} on {upstream}: {_mine(roles)}.", hint="Ask for a role that permits it.",
+                 operator=_groups_seen(policy, principal))  # fmt: skip
 
 
 def visible_tool(policy: Policy, roles: frozenset[str], upstream: str) -> Test:
@@ -74,14 +79,32 @@ def visible_tool(policy: Policy, roles: frozenset[str], upstream: str) -> Test:
     return visible
 
 
-def _check_collecting(policy: Policy, roles: frozenset[str], upstream: str, tool: str) -> None:
+def _check_collecting(
+    policy: Policy, roles: frozenset[str], upstream: str, tool: str, principal: Principal | None
+) -> None:
     """Raise Denied unless one of the roles gets results of this upstream: that is all it takes to ask for one."""
     if tool != COLLECT:
         raise Denied(f"This name stands for the gateway's own tool {COLLECT} on {upstream}.", hint="Write it so.")
     wanted = takers(policy, upstream)
     if roles.isdisjoint(wanted):
-        mine = f"your roles are {', '.join(sorted(roles))}" if roles else "your groups give you no role"
-        raise Denied(f"Results of {upstream} go to the role {' or '.join(sorted(wanted))}: {mine}.", hint="Ask for it.")
+        raise Denied(f"Results of {upstream} go to the role {' or '.join(sorted(wanted))}: {_mine(roles)}.",
+                     hint="Ask for it.", operator=_groups_seen(policy, principal))  # fmt: skip
+
+
+def _mine(roles: frozenset[str]) -> str:
+    return f"your roles are {', '.join(sorted(roles))}" if roles else "your groups give you no role"
+
+
+def _groups_seen(policy: Policy, principal: Principal | None) -> str:
+    """Return what log and record say of the principal's groups: most denials of newcomers are a wrong claim or name."""
+    if principal is None:
+        return ""
+    if principal.groups:
+        seen = json.dumps(sorted(principal.groups))
+        return f"Groups seen: {seen if len(seen) <= MOST_SEEN else seen[:MOST_SEEN] + '…'}."
+    issuers = {issuer.issuer: issuer.claims.group_paths for issuer in policy.document.identity}
+    issuers |= {saml.entity: (saml.claims.groups,) for saml in policy.document.saml.values()}
+    return f"The token names no groups (claims.groups: {', '.join(issuers.get(principal.issuer, ())) or 'none'})."
 
 
 @functools.lru_cache(maxsize=256)

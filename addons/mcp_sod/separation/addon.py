@@ -67,7 +67,8 @@ class Claims(Stage):
         if not passage.sent or (flow.error and not flow.response and flow.server_conn.timestamp_tcp_setup is None):
             settled = outcome.undone
         else:
-            settled = outcome.settled(flow.response.status_code) if flow.error and flow.response else {}
+            ended = flow.response if flow.error and outcome.answered else None
+            settled = outcome.settled(ended.status_code) if ended else {}
         if settled:
             await self._memory.do(self._memory.settle, outcome.acting, settled)
 

@@ -32,22 +32,27 @@ def judge(acting: Acting, remembered: Remembered, now: int) -> None:
     own = tuple(_own(acting, now))
     for rule in acting.rules:
         theirs = _duties(rule, (*remembered.theirs, *own), now)
-        makers = frozenset(past.object for index, past in _duties(rule, remembered.anyones, now) if index == 0)
+        made = frozenset(
+            (past.upstream, past.object) for index, past in _duties(rule, remembered.anyones, now) if index == 0
+        )
         for index, act in _duties(rule, own, now):
             if act.object is not None:
-                _judge_one(rule, index, act, theirs, made=act.object in makers)
+                _judge_one(rule, index, act, theirs, made)
 
 
-def _judge_one(rule: Rule, index: int, act: Past, theirs: list[tuple[int, Past]], *, made: bool) -> None:
+type _Made = frozenset[tuple[str, str | None]]  # where, and what: an object's maker at one upstream is none at another
+
+
+def _judge_one(rule: Rule, index: int, act: Past, theirs: list[tuple[int, Past]], made: _Made) -> None:
     for other, past in theirs:
         if other == index:
             continue  # doing the same again is no second duty
         if past.object == act.object:
             raise _did_another(rule, other, past, act)
         # Of an object whose maker is known, the result that never came cannot have been the making.
-        if past.object is None and not (other == 0 and made):
+        if past.object is None and not (other == 0 and (past.upstream, act.object) in made):
             raise _may_have_done(rule, other, past, act)
-    if rule.known_only and index > 0 and not made:
+    if rule.known_only and index > 0 and (rule.maker(act.upstream), act.object) not in made:
         raise Conflict(
             f"Who made this object is not known, and {rule} refuses such objects.",
             hint="Have it made through the gateway, or have the policy changed.",
@@ -68,8 +73,8 @@ def _duties(rule: Rule, acts: tuple[Past, ...], now: int) -> list[tuple[int, Pas
     return [
         (index, past)
         for past in acts
-        for index, duty in enumerate(rule.duties)
-        if duty.key == past.key and past.at + rule.keep > now and duty.concerns(past.upstream, past.tool)
+        if past.at + (min(rule.keep, rule.open_for) if past.object is None else rule.keep) > now
+        for index in rule.done(past.upstream, past.tool, past.key)
     ]
 
 

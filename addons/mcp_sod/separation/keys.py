@@ -3,6 +3,7 @@
 import hashlib
 import re
 import unicodedata
+import uuid
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
 
@@ -11,7 +12,10 @@ from mcp_sod.policy.patterns import plain_form, plain_name
 from mcp_sod.wire.strict_json import Json, parse_text
 
 MOST_OBJECTS = 256  # that one call may act upon
-_COUNTED = re.compile(r"\+?(\d+)")
+_COUNTED = re.compile(r"([+-]?)([0-9][0-9_]*)(?:\.[0_]*)?")
+_BASED = re.compile(r"[+-]?0(?:x[0-9a-f]{1,64}|o[0-7]{1,64}|b[01]{1,64})")
+_NUMERIC = re.compile(r"[+-]?(?:[0-9][0-9_]*+(?:\.[0-9_]*+)?|\.[0-9][0-9_]*+)(?:e[+-]?[0-9_]+)?")
+_CONSTANTS = frozenset({"true", "false", "null", "nan", "infinity", "-infinity"})
 _EXACT = 2**53  # from here on, parsers with doubles take one number for another (RFC 7493, section 2.2)
 
 
@@ -48,7 +52,9 @@ def objects_in(result: Mapping[str, Json], key: str, depth: int) -> frozenset[st
 def digest(key: Json) -> str:
     """Return the hex SHA-256 of an object's key in its one spelling; raises Denied where the value is no key.
 
-    Whole numbers and their digits are one key; case, invisible characters and leading zeros tell no two apart.
+    Whole numbers and their digits are one key, with or without a sign, leading zeros, `_`, `.0` or `0x`; so are the
+    forms of one UUID (RFC 9562, section 4). Case and invisible characters tell no two apart. A text that servers may
+    read as JSON (the SDKs do, where a parameter is no text) is no key.
     """
     return hashlib.sha256(_spelled(key).encode()).hexdigest()
 
@@ -92,10 +98,30 @@ def _whole(key: int | Decimal) -> str | None:
 
 def _plain(text: str) -> str:
     plain = plain_form(plain_form(text).strip().casefold()).strip()  # folding may undo NFKC (Unicode, D145)
-    digits = _COUNTED.fullmatch(plain)
-    if digits is None:
-        return plain
-    return "".join(str(unicodedata.decimal(digit)) for digit in digits[1]).lstrip("0") or "0"
+    if not plain.isascii():
+        plain = "".join(str(unicodedata.decimal(one, one)) for one in plain)
+    if counted := _COUNTED.fullmatch(plain):
+        return _counted(counted[2].replace("_", ""), counted[1])
+    if _BASED.fullmatch(plain):
+        return str(int(plain, 0))
+    if (known := _uuid(plain)) is not None:
+        return _counted(known) if known.isdecimal() else known
+    if plain.startswith(("[", "{", '"')) or plain in _CONSTANTS or _NUMERIC.fullmatch(plain):
+        raise Denied("it is a text that some servers read as JSON or as a number, and not as it stands.")
+    return plain
+
+
+def _counted(digits: str, sign: str = "") -> str:
+    whole = digits.lstrip("0") or "0"
+    return f"-{whole}" if sign == "-" and whole != "0" else whole
+
+
+def _uuid(plain: str) -> str | None:
+    """Return the 32 digits of a UUID in any form that parsers take: with `urn:uuid:`, hyphens, braces, brackets."""
+    try:
+        return uuid.UUID(plain.strip("()")).hex
+    except ValueError:
+        return None
 
 
 def _readings(result: Mapping[str, Json], depth: int) -> Iterator[Json]:

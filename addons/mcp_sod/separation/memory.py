@@ -40,6 +40,7 @@ _open_acts = sa.Table(
     sa.Column("reference", sa.String, primary_key=True),
     sa.Column("at", sa.Integer, nullable=False),
     sa.Column("until", sa.Integer, nullable=False),
+    sa.Index("open_acts_person", "person", "at"),
     sa.Index("open_acts_reference", "reference", "key"),
     sa.Index("open_acts_until", "until"),
 )  # fmt: skip
@@ -59,13 +60,13 @@ class Memory:
     def check(self, acting: Acting, now: int) -> None:
         """Raise Conflict when a rule forbids the call by what is remembered now."""
         with self._engine.connect() as connection:
-            judge(acting, _remembered(connection, acting), now)
+            judge(acting, _remembered(connection, acting, now), now)
 
     def claim(self, acting: Acting, now: int) -> None:
         """Check again and remember the call, in one transaction of which there is one at a time; raises Conflict."""
         with self._engine.begin() as connection:
             connection.exec_driver_sql("BEGIN IMMEDIATE")  # before it reads: or two calls could both find nothing
-            judge(acting, _remembered(connection, acting), now)
+            judge(acting, _remembered(connection, acting, now), now)
             _sweep(connection, now, _remember(connection, acting, now))
 
     def settle(self, acting: Acting, settled: Settled) -> None:
@@ -80,13 +81,14 @@ class Memory:
                 connection.execute(_open_acts.delete().where(mine))
 
 
-def _remembered(connection: sa.Connection, acting: Acting) -> Remembered:
-    """Return what there is of the call; each query is a search of an index."""
+def _remembered(connection: sa.Connection, acting: Acting, now: int) -> Remembered:
+    """Return what there is of the call; each query is a search of an index, for what still counts."""
     if not acting.objects:
         return Remembered((), ())
     upon, behind = _acts.c.object.in_(sorted(acting.objects)), sorted(acting.behind)
     theirs = _newest(connection, _acts, upon & _acts.c.person.in_(behind))
-    unsettled = _newest(connection, _open_acts, _open_acts.c.person.in_(behind))
+    recent = _open_acts.c.at > now - int(acting.open_for)
+    unsettled = _newest(connection, _open_acts, _open_acts.c.person.in_(behind) & recent)
     return Remembered((*theirs, *unsettled), tuple(_newest(connection, _acts, upon)))
 
 

@@ -25,7 +25,7 @@ class Duty:
     @property
     def by_result(self) -> bool:
         """Whether only the result tells the object."""
-        return self.key.startswith("result:")
+        return kind_of(self.key) == "result"
 
     def concerns(self, upstream: str, tool: str) -> bool:
         """Say whether a call of this tool performs this duty."""
@@ -34,11 +34,28 @@ class Duty:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Rule:
-    """One compiled rule; `keep` in seconds."""
+    """One compiled rule; `keep` and `open_for` in seconds; `every`: the duties of all rules of its policy."""
 
     duties: tuple[Duty, ...]
     keep: float
+    open_for: float
     known_only: bool
+    every: tuple[Duty, ...]
+
+    def done(self, upstream: str, tool: str, key: str) -> list[int]:
+        """Return the places of the duties that an act was.
+
+        A key that the policy has no more was another pointer to the same: then the tool and the kind of key decide.
+        """
+        places = [index for index, duty in enumerate(self.duties) if duty.concerns(upstream, tool)]
+        exact = [index for index in places if self.duties[index].key == key]
+        if exact or not places or any(duty.key == key and duty.concerns(upstream, tool) for duty in self.every):
+            return exact
+        return [index for index in places if kind_of(self.duties[index].key) == kind_of(key)]
+
+    def maker(self, upstream: str) -> str:
+        """Return the upstream where what is acted upon at this one is made."""
+        return self.duties[0].upstream or upstream
 
     def __str__(self) -> str:
         """Return it as refusals name it."""
@@ -70,9 +87,19 @@ class Acting:
         return max(rule.keep for rule in self.rules)
 
     @property
+    def open_for(self) -> float:
+        """For how long the longest of the rules lets an open act stand in the way."""
+        return max(min(rule.keep, rule.open_for) for rule in self.rules)
+
+    @property
     def objects(self) -> frozenset[str]:
         """Every object that is known already."""
         return frozenset().union(*(act.objects or () for act in self.acts))
+
+
+def kind_of(key: str) -> str:
+    """Return `arguments` or `result`."""
+    return key.partition(":")[0]
 
 
 @functools.lru_cache(maxsize=1024)
@@ -91,12 +118,17 @@ def acts_of(upstream: str, tool: str, duties: tuple[Duty, ...], arguments: Json)
 
 @functools.lru_cache(maxsize=16)
 def _rules(policy: Policy) -> tuple[Rule, ...]:
-    return tuple(_compiled(rule) for rule in policy.document.separation.by_object)
+    written = policy.document.separation.by_object
+    compiled = [_compiled(rule) for rule in written]
+    every = tuple(duty for duties in compiled for duty in duties)
+    return tuple(
+        Rule(duties, rule.keep, rule.open_for, rule.unknown == "refuse", every)
+        for rule, duties in zip(written, compiled, strict=True)
+    )
 
 
-def _compiled(rule: ByObject) -> Rule:
-    duties = [Duty(duty.tool, alike([duty.tool]), duty.upstream, duty.key, tokens(duty.key)) for duty in rule.duties]
-    return Rule(tuple(duties), rule.keep, rule.unknown == "refuse")
+def _compiled(rule: ByObject) -> tuple[Duty, ...]:
+    return tuple(Duty(duty.tool, alike([duty.tool]), duty.upstream, duty.key, tokens(duty.key)) for duty in rule.duties)
 
 
 def _named(arguments: Json, duty: Duty) -> frozenset[str]:

@@ -7,33 +7,37 @@ from mcp_sod.separation.keys import objects_in
 from mcp_sod.separation.objects import Acting
 from mcp_sod.wire.strict_json import Json
 
-# Of what came of the call, whoever sent these knows nothing: it stands between, and has lost sight of the server.
-_LOST = frozenset({HTTPStatus.BAD_GATEWAY, HTTPStatus.GATEWAY_TIMEOUT})
+# What says that no tool ran: any other error may have come after the deed.
+_NOT_RUN = (-32601, -32602, -32020)  # JSON-RPC 2.0, section 5.1; MCP 2026-07-28, header mismatch
+_NOT_TAKEN = frozenset({400, 403, 404, 405, 415})  # without an answer in JSON-RPC (RFC 9110, section 15.5)
+_UNSURE = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS})
 
 
 class Outcome:
     """Called with each answer to the call; it only collects, for it stands in the way of the reply.
 
-    An error means that nothing was made. A result without the key leaves the act open, and so does one that is a task
-    or that asks for input first (MCP 2026-07-28, `resultType`): the final result comes elsewhere.
+    Only an error which says that no tool ran means that nothing was made. A tool that reports failure (`isError`) may
+    have acted first, as may one that was cancelled: such an act stays open, as does one whose result has no key, is a
+    task, or asks for input first (MCP 2026-07-28, `resultType`). It ends with the rule's `open_for`, and by nothing
+    that the same person does later; another person is not concerned.
     """
 
     def __init__(self, acting: Acting, depth: int) -> None:
-        """`depth`: how deep JSON may be nested."""
+        """`depth`: how deep JSON may be nested. `answered`: whether any answer has come."""
         self.acting = acting
         self._depth = depth
         self._found: dict[str, frozenset[str]] = {act.key: frozenset() for act in acting.acts if act.objects is None}
         self._unclear: set[str] = set()
-        self._answered = False
+        self.answered = False
 
     def __call__(self, answer: Mapping[str, Json]) -> None:
         """Take note of the objects that an answer tells."""
-        self._answered = True
-        result = answer.get("result")
-        if result is None or (isinstance(result, dict) and result.get("isError") is True):
+        self.answered = True
+        if _not_run(answer):
             return
+        result = answer.get("result")
         for key in self._found:
-            objects = objects_in(result, key, self._depth) if isinstance(result, dict) and _final(result) else None
+            objects = objects_in(result, key, self._depth) if isinstance(result, dict) and _done(result) else None
             if objects is None:
                 self._unclear.add(key)
             else:
@@ -46,14 +50,20 @@ class Outcome:
 
     def settled(self, status: int) -> dict[str, frozenset[str]]:
         """Return the objects by key, none where nothing was made; a key is missing while that is not known."""
-        if not self._answered and status < HTTPStatus.BAD_REQUEST:
-            return {}
+        if not self.answered:
+            return self.undone if status in _NOT_TAKEN else {}
         known = {key: objects for key, objects in self._found.items() if key not in self._unclear}
-        if status in _LOST:
+        if status in _UNSURE or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             return {key: objects for key, objects in known.items() if objects}
         return known
 
 
-def _final(result: Mapping[str, Json]) -> bool:
-    """Say whether this is the tool's own result, and not word of where or how it will come."""
-    return result.get("resultType", "complete") == "complete" and "task" not in result
+def _not_run(answer: Mapping[str, Json]) -> bool:
+    error = answer.get("error")
+    return "result" not in answer and isinstance(error, dict) and error.get("code") in _NOT_RUN
+
+
+def _done(result: Mapping[str, Json]) -> bool:
+    """Say whether this is the tool's own result, no failure, and not word of where or how it will come."""
+    failed = result.get("isError") is True
+    return not failed and result.get("resultType", "complete") == "complete" and "task" not in result

@@ -1,18 +1,22 @@
 """The audit command."""
 
+import asyncio
 import json
+import re
 import shutil
 from pathlib import Path
 
 import pytest
 from mcp_sod.audit.folder import FolderStore
+from mcp_sod.audit.shipper import Shipper
 from mcp_sod.audit.store import open_store
-from mcp_sod.cli.audit import app
+from mcp_sod.cli.audit import EVENTS, app
+from mcp_sod.errors import Refusal
 from mcp_sod.policy.load import load
 from typer.testing import CliRunner
 
 from tests.world.process import ROOT
-from tests.world.records import make_log
+from tests.world.records import make_log, open_journal
 
 RUN = CliRunner()
 
@@ -105,7 +109,7 @@ def test_show_is_a_table(arguments: list[str]) -> None:
     done = RUN.invoke(app, ["show", *arguments[:2]])
     assert done.exit_code == 0
     header, *rows = done.stdout.splitlines()
-    assert header.split() == ["time", "event", "who", "what", "ticket", "why"]
+    assert header.split() == ["time", "event", "who", "what", "ticket", "ref", "why"]
     assert [row.split()[:4] for row in rows] == [
         ["2026-01-01", f"00:00:0{second}", event, "alice"]
         for second, event in enumerate(["denied", "forwarded", "denied"])
@@ -120,6 +124,9 @@ def test_show_is_a_table(arguments: list[str]) -> None:
         (["--last", "2"], [1, 2]),
         (["--event", "denied", "--last", "1"], [2]),
         (["--ticket", "none"], []),
+        (["--who", "alice"], [0, 1, 2]),
+        (["--who", "ALICE@example.com"], []),
+        (["--since", "2026-01-01 00:00:01"], [1, 2]),
     ],
 )
 def test_show_chooses(arguments: list[str], options: list[str], seqs: list[int]) -> None:
@@ -145,3 +152,43 @@ def test_the_policy_names_store_and_key(tmp_path: Path) -> None:
 def test_help_has_an_example(command: list[str]) -> None:
     """Whoever asks for help sees a line to copy."""
     assert "Example: audit.py" in RUN.invoke(app, [*command, "--help"]).stdout
+
+
+def test_show_knows_the_events(arguments: list[str]) -> None:
+    """A misspelt event would look like an audit in which nothing happened: it is an error, with those there are."""
+    done = RUN.invoke(app, ["show", "--event", "deny", *arguments[:2]])
+    assert done.exit_code == 2
+    said = " ".join(re.sub(r"[^\w ,.]", " ", done.output).split())
+    assert f"deny is none of {', '.join(EVENTS)}." in said
+
+
+def test_the_events_are_those_that_the_product_writes() -> None:
+    """Every event in the sources is known to `show`, and the README names each."""
+    sources = "\n".join(file.read_text() for file in (ROOT / "addons/mcp_sod").rglob("*.py"))
+    written = set(re.findall(r'(?:write|note|_record|_note)\(\s*(?:back, )?"([a-z ]+)"', sources))
+    written |= {kind.event for kind in Refusal.__subclasses__()}
+    assert written == set(EVENTS)
+    readme = (ROOT / "README.md").read_text()
+    assert [event for event in EVENTS if f"`{event}`" not in readme.partition("## Reading the audit")[2]] == []
+
+
+def test_show_says_what_was_revoked_and_keeps_to_its_lines(tmp_path: Path) -> None:
+    """Of a revocation its kind and value; a reason of several lines stands on one."""
+    store = FolderStore(tmp_path / "store")
+
+    async def write() -> None:
+        journal = open_journal(tmp_path / "state")
+        await journal.write(
+            "revoked",
+            ref="x-0123456789abcdef",
+            kind="person",
+            value="bob@example.com",
+            reason="left\n today " + "x" * 200,
+        )
+        await Shipper(journal, store).flush()
+        await journal.close()
+
+    asyncio.run(write())
+    (row,) = RUN.invoke(app, ["show", "--store", f"file:{tmp_path}/store", "--policy", "-"]).stdout.splitlines()[1:]
+    assert "person bob@example.com" in row
+    assert row.rstrip().endswith("x-01234567  left today " + "x" * 200)

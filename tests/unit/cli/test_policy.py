@@ -6,9 +6,12 @@ import pytest
 from mcp_sod.cli.policy import app
 from typer.testing import CliRunner
 
+from tests.unit.identity.saml_making import POLICY as SAML
+from tests.unit.identity.saml_making import rsa_key
 from tests.unit.making import policy_of
 from tests.world.issuer import Issuer
 from tests.world.policies import DEFAULT, identity
+from tests.world.saml_idp import certificate_for
 from tests.world.token_endpoint import exchange
 
 RUN = CliRunner()
@@ -75,3 +78,43 @@ def test_a_missing_key_file_is_wrong(tmp_path: Path) -> None:
     issuer.jwks_file.unlink()
     said = RUN.invoke(app, ["check", str(policy.folder)])
     assert (said.exit_code, "is not there" in said.stdout) == (1, True)
+
+
+def test_what_is_not_there_yet_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Secrets in files and of introspection, groups of no role, methods that are none, what expired: all are said."""
+    monkeypatch.delenv("SOD_NOT_THERE", raising=False)
+    asking = {"url": "https://i.example/in", "client": "c", "secret": {"env": "SOD_NOT_THERE"}}
+    grants = [{"groups": ["ci-jobs", "userz"], "when": {"a": "b"}}]
+    issuer = {"issuer": "https://i.example", "audience": ["a"], "machine": "none", "grants": grants}
+    upstream = {"url": "http://127.0.0.1:9000/mcp", "speaks": "mcp", "credential": {"bearer": {"file": "tools.secret"}}}
+    methods = ["tool/*", "tools/*", "resources/raed", "*"]
+    (tmp_path / "idp.pem").write_bytes(certificate_for(rsa_key("idp", 2048), begins=-9, ends=-2))
+    duties = {"tool": "a", "key": "arguments:/id"}, {"tool": "b", "key": "arguments:/id"}
+    policy = policy_of(
+        tmp_path, identity=[{**issuer, "introspection": asking}], upstreams={"tools": upstream},
+        roles={"r": {"groups": ["users"]}},
+        permissions={"r": [{"upstream": "tools", "methods": methods}]}, saml={"corp": dict(SAML)},
+        separation={"by_object": [{"duties": list(duties), "keep": "400s"}]},
+    )  # fmt: skip
+    said = RUN.invoke(app, ["check", str(policy.folder)]).stdout
+    told = [
+        f"upstreams.tools: the file {tmp_path}/tools.secret of its credential is not set here.",
+        "identity.0 (https://i.example): the environment variable SOD_NOT_THERE of its introspection is not set here.",
+        "identity.0 (https://i.example): grants the group ci-jobs, which is in no role.\n",
+        "identity.0 (https://i.example): grants the group userz, which is in no role. Did you mean users?",
+        "permissions.r: tool/* is no method of MCP. Did you mean tools/*?",
+        "permissions.r: resources/raed is no method of MCP. Did you mean resources/read?",
+        "saml.corp: its certificate idp.pem expired on ",
+        "separation.by_object.0: who did what is forgotten after 400 seconds (keep).",
+    ]
+    assert [sentence for sentence in told if f"but: {sentence}" not in said] == []
+    assert said.count("but: ") == len(told)
+    (tmp_path / "tools.secret").write_text("x")
+    monkeypatch.setenv("SOD_NOT_THERE", "x")
+    (tmp_path / "idp.pem").write_bytes(certificate_for(rsa_key("idp", 2048)))
+    assert RUN.invoke(app, ["check", str(policy.folder)]).stdout.count("but: ") == len(told) - 3
+
+
+def test_the_default_policy_leaves_no_doubt_but_one() -> None:
+    """It has no identity provider yet; all else in it is meant."""
+    assert "but: " not in RUN.invoke(app, ["check", str(DEFAULT)]).stdout

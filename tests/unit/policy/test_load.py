@@ -61,7 +61,7 @@ def test_a_section_that_got_lost_is_no_empty_one(section: str, tmp_path: Path) -
     file.write_text(json.dumps(sections))
     assert load(tmp_path / "p").document.version == 1
     file.write_text(json.dumps({name: value for name, value in sections.items() if name != section}))
-    with pytest.raises(PolicyError, match=f"{section}: is missing. Add it"):
+    with pytest.raises(PolicyError, match=f"^{section}: is missing from the policy folder. Add it"):
         load(tmp_path / "p")
 
 
@@ -142,7 +142,7 @@ def test_yaml_and_yml_are_read_and_nothing_else(tmp_path: Path) -> None:
 
 def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
     """A folder that is not there or empty, a file that is too large or not UTF-8: each is told with a remedy."""
-    with pytest.raises(PolicyError, match=r"nowhere cannot be read: No such file.*--set sod_policy"):
+    with pytest.raises(PolicyError, match=r"nowhere cannot be read: No such file.*Give another folder"):
         load(tmp_path / "nowhere")
     with pytest.raises(PolicyError, match=r"holds no \.yaml file\. Copy policies/"):
         load(policy(tmp_path / "empty"))

@@ -55,6 +55,6 @@ def test_what_is_not_there_is_not_said(tmp_path: Path) -> None:
 @pytest.mark.parametrize("lifetime", [1, 60, 300])
 def test_it_lasts_as_long_as_the_policy_says(lifetime: int, tmp_path: Path) -> None:
     """From the moment it was signed."""
-    settings = Assertion(audience="a", lifetime=lifetime)
+    settings = Assertion.model_validate({"audience": "a", "lifetime": f"{lifetime}s"})
     said = claims(exchange_of(policy_of(tmp_path), tool_call()), settings, SENT, 5)
     assert (said["iat"], said["exp"]) == (5, 5 + lifetime)

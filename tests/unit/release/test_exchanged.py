@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mcp_sod.errors import Unauthenticated, Unavailable
+from mcp_sod.errors import Denied, Unauthenticated, Unavailable
 from mcp_sod.exchange import Exchange
 from mcp_sod.policy.policy import Policy
 from mcp_sod.policy.upstreams import TokenExchange
@@ -19,6 +19,8 @@ from tests.world.echo import Echo, Reply
 from tests.world.token_endpoint import SECRET, UPSTREAM_TOKEN, Asked, exchange, issue, slowly
 
 DOWN = Reply.whole(b"", status=503)
+ISSUERS = ("https://login.example", "https://aside.example")
+SAML = "https://saml.example"
 NO = Reply.whole(b'{"error":"invalid_grant"}', status=400)
 
 
@@ -34,13 +36,19 @@ class Bureau:
     def policy_of(self, folder: Path, **more: Any) -> Policy:
         """A policy of two upstreams that both want callers' tokens exchanged here."""
         upstream = {"speaks": "mcp", "credential": exchange(self.echo.url, **more)}
+        certificate = {"certificate": "s.pem", "audience": "g", "acs": "https://g/saml/s/acs", "sso": "https://s/"}
+        believed = [{"issuer": url, "audience": ["a"], "keys": {"file": "j"}, "machine": "none"} for url in ISSUERS]
         return policy_of(
-            folder, upstreams={"tools": upstream | {"url": UPSTREAM}, "o": upstream | {"url": "http://o/"}}
+            folder,
+            identity=believed,
+            saml={"s": {"entity": SAML, **certificate}},
+            upstreams={"tools": upstream | {"url": UPSTREAM}, "o": upstream | {"url": "http://o/"}},
         )
 
     def call(self, token: str = "alices", *, policy: Policy | None = None, **changed: Any) -> Exchange:  # noqa: S107
         """A call of someone with this token, which ends at 2000."""
-        principal = principal_of("alice", expires=changed.pop("expires", 2000.0))
+        issuer = changed.pop("issuer", ISSUERS[0])
+        principal = principal_of("alice", issuer=issuer, expires=changed.pop("expires", 2000.0))
         made = exchange_of(policy or self.policy, tool_call(), principal)
         made.token, made.upstream_name = token, changed.pop("upstream", "tools")
         return made
@@ -74,6 +82,28 @@ async def bureau(tmp_path: Path, echo: Echo, monkeypatch: pytest.MonkeyPatch) ->
     made = Bureau(tmp_path, echo)
     yield made
     await made.tokens.close()
+
+
+@pytest.mark.parametrize(
+    ("issuers", "taken"),
+    [
+        (None, set(ISSUERS)),
+        ([ISSUERS[1]], {ISSUERS[1]}),
+        ([*ISSUERS, SAML], {*ISSUERS, SAML}),
+    ],
+)
+async def test_only_tokens_of_these_issuers_are_shown_to_the_endpoint(
+    bureau: Bureau, tmp_path: Path, issuers: list[str] | None, taken: set[str]
+) -> None:
+    """Without a list those of all issuers, but not what the gateway made itself for whoever signed on by SAML."""
+    policy = bureau.policy_of(tmp_path, **({} if issuers is None else {"issuers": issuers}))
+    for issuer in (*ISSUERS, SAML, "https://unknown.example"):
+        if issuer in taken:
+            assert await bureau.show(f"of {issuer}", policy=policy, issuer=issuer) == UPSTREAM_TOKEN
+        else:
+            with pytest.raises(Denied, match="Tokens of your issuer"):
+                await bureau.show(f"of {issuer}", policy=policy, issuer=issuer)
+    assert set(bureau.asked) == {f"of {issuer}" for issuer in taken}
 
 
 async def test_a_token_is_kept_for_one_caller_and_one_upstream(bureau: Bureau) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from mcp_sod.errors import Conflict, Denied
 from mcp_sod.policy.policy import Policy
-from mcp_sod.roles.duties import check_permission, roles_of, visible_tool
+from mcp_sod.roles.duties import MOST_SEEN, check_permission, roles_of, visible_tool
 from mcp_sod.wire.mcp import Call
 
 from tests.unit.cases import Case, rows
@@ -109,3 +109,22 @@ def test_a_denial_names_what_one_has(tmp_path: Path) -> None:
             check_permission(
                 policy, roles_of(principal_of(groups=groups), policy), "tools", call_of(params={"name": "x"})
             )
+
+
+def test_log_and_record_say_which_groups_were_seen(tmp_path: Path) -> None:
+    """Groups that give no role are named to the operator, and so is the claim where there are none."""
+    believed = {"issuer": "https://login.example", "audience": ["a"], "keys": "discover", "machine": "none"}
+    policy = policy_of(tmp_path, identity=[{**believed, "claims": {"groups": ["groups", "realm.roles"]}}])
+    for groups, said in (
+        (["b", "a"], 'Groups seen: ["a", "b"].'),
+        ([], "The token names no groups (claims.groups: groups, realm.roles)."),
+        (["g" * 5000], "g" * (MOST_SEEN - 2) + "…."),
+    ):
+        with pytest.raises(Denied) as refused:
+            check_permission(policy, frozenset(), "tools", call_of(params={"name": "x"}), principal_of(groups=groups))
+        assert refused.value.operator.endswith(said)
+        assert refused.value.operator not in refused.value.for_caller
+        assert "give you no role" in refused.value.for_caller
+    elsewhere = principal_of(issuer="https://other.example")
+    with pytest.raises(Denied, match=r"\(claims\.groups: none\)"):
+        check_permission(policy, frozenset(), "tools", call_of(params={"name": "x"}), elsewhere)

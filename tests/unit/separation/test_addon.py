@@ -64,8 +64,13 @@ async def test_what_is_refused_after_its_claim_made_nothing(chain: Chain) -> Non
     assert open_acts(chain) == 0
 
 
-@pytest.mark.parametrize(("connected", "answered", "left"), [(None, False, 0), (1.0, False, 1), (1.0, True, 0)])
-async def test_a_connection_that_ends(chain: Chain, connected: float | None, answered: bool, left: int) -> None:
+@pytest.mark.parametrize(
+    ("connected", "status", "answered", "left"),
+    [(None, None, False, 0), (1.0, None, False, 1), (1.0, 200, False, 1), (1.0, 400, False, 1), (1.0, 200, True, 0)],
+)
+async def test_a_connection_that_ends(
+    chain: Chain, connected: float | None, status: int | None, answered: bool, left: int
+) -> None:
     """Nothing was made where nothing was sent; what was sent stays open, unless its answer has come."""
     flow = chain.flow(tool="make")
     assert await chain.ask(flow)
@@ -74,7 +79,8 @@ async def test_a_connection_that_ends(chain: Chain, connected: float | None, ans
         on_result = chain.gate.exchange(flow).on_result
         assert on_result is not None
         on_result(json.loads(made(id=7)))
-        flow.response = http.Response.make(200)
+    if status:
+        flow.response = http.Response.make(status)
     flow.error = mitmproxy_flow.Error("ended")
     await over(chain, flow)
     assert open_acts(chain) == left

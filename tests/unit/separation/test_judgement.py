@@ -7,6 +7,7 @@ import pytest
 from mcp_sod.errors import Conflict
 from mcp_sod.separation.judgement import Past, Remembered, judge
 
+from tests.unit.making import policy_of
 from tests.unit.separation.making import APPROVE, CREATE, PAY, acting, past, rules
 
 NOW = 1000
@@ -67,6 +68,71 @@ def test_a_maker_who_is_known_clears_who_waits(tmp_path: Path, made_by: tuple[st
     """What never came cannot be an object that another made; that another approved it says nothing of its making."""
     anyones = tuple(past(tool, "a") for tool in made_by)
     assert (refusal(tmp_path, theirs=(past("create_x"),), anyones=anyones) is not None) is refused
+
+
+@pytest.mark.parametrize(("now", "refused"), [(1059, True), (1060, False)])
+def test_what_never_came_ends_by_itself(tmp_path: Path, now: int, refused: bool) -> None:
+    """After `open_for` an act whose object is not known stands in nobody's way; a known one does all the same."""
+    more: dict[str, Any] = {"now": now, "open_for": "1m", "keep": "1h"}
+    assert (refusal(tmp_path, theirs=(past("create_x"),), **more) is not None) is refused
+    assert refusal(tmp_path, theirs=(past("create_x", "a"),), **more) is not None
+
+
+@pytest.mark.parametrize(
+    ("waiting", "made", "refused"), [("tools", "tools", False), ("tools", "uat", True), ("uat", "uat", False)]
+)
+def test_a_maker_elsewhere_clears_nothing(tmp_path: Path, waiting: str, made: str, refused: bool) -> None:
+    """An object of the same key that another made at another upstream says nothing of what was made at this one."""
+    theirs, anyones = (past("create_x", upstream=waiting),), (past("create_x", "a", upstream=made),)
+    assert (refusal(tmp_path, theirs=theirs, anyones=anyones) is not None) is refused
+
+
+@pytest.mark.parametrize(
+    ("named", "made", "at", "refused"),
+    [
+        ({}, "tools", "tools", False),
+        ({}, "uat", "tools", True),
+        ({}, "tools", "uat", True),
+        ({"upstream": "tools"}, "tools", "uat", False),
+        ({"upstream": "tools"}, "uat", "uat", True),
+    ],
+)
+def test_a_maker_elsewhere_makes_nothing_known(
+    tmp_path: Path, named: dict[str, str], made: str, at: str, refused: bool
+) -> None:
+    """With `unknown: refuse` the object was made where it is acted upon, or where the first duty says."""
+    policy = rules(tmp_path, {**CREATE, **named}, PAY, unknown="refuse")
+    try:
+        judge(acting(policy, "pay", upstream=at, id="a"), Remembered((), (past("create_x", "a", upstream=made),)), NOW)
+    except Conflict:
+        assert refused
+    else:
+        assert not refused
+
+
+MOVED = Past("tools", "create_x", "result:/old", "x-0", NOW, past("create_x", "a").object)
+
+
+def test_another_pointer_forgets_nothing(tmp_path: Path) -> None:
+    """What was done under a pointer that the policy has no more counts, known or not; of another kind it does not."""
+    told: dict[str, Any] = {"anyones": (), "tool": "pay"}
+    for one in (MOVED, Past("tools", "create_x", "result:/old", "x-0", NOW)):
+        assert refusal_of(tmp_path, (CREATE, PAY), theirs=(one,), **told) is not None
+        argued = Past(one.upstream, one.tool, "arguments:/old", one.reference, one.at, one.object)
+        assert refusal_of(tmp_path, (CREATE, PAY), theirs=(argued,), **told) is None
+
+
+@pytest.mark.parametrize(("tool", "refused"), [("create_x", False), ("other", True)])
+def test_a_pointer_that_another_rule_has_is_its_own(tmp_path: Path, tool: str, refused: bool) -> None:
+    """A place that the policy still names for this tool is no other one of it, in whichever rule it stands."""
+    second = {"duties": [{"tool": tool, "key": "result:/old"}, APPROVE]}
+    policy = policy_of(tmp_path, separation={"by_object": [{"duties": [CREATE, PAY]}, second]})
+    try:
+        judge(acting(policy, "pay", id="a"), Remembered((MOVED,), ()), NOW)
+    except Conflict:
+        assert refused
+    else:
+        assert not refused
 
 
 def test_a_later_duty_that_never_came_may_be_of_any_object(tmp_path: Path) -> None:

@@ -103,6 +103,18 @@ def test_nothing_made_leaves_nothing(database: Database, policy: Policy) -> None
     assert (rows(database, "acts"), rows(database, "open_acts")) == (0, 0)
 
 
+def test_what_is_open_ends_sooner_than_what_is_known(database: Database, tmp_path: Path) -> None:
+    """An open act stands in the way for `open_for`; settled later than that, its object is known for all of `keep`."""
+    memory, policy = Memory(database), rules(tmp_path, keep="1h", open_for="1m")
+    memory.claim(made := acting(policy, "create_x"), 1000)
+    with pytest.raises(Conflict, match="has not come"):
+        memory.check(acting(policy, "pay", id=1), 1059)
+    memory.check(acting(policy, "pay", id=1), 1060)
+    memory.settle(made, {KEY: frozenset({digest(1)})})
+    with pytest.raises(Conflict, match="did create"):
+        memory.check(acting(policy, "pay", id=1), 4599)
+
+
 def test_what_is_over_is_cleared_away(database: Database, policy: Policy) -> None:
     """Each claim clears more than it adds of what is over, and nothing else."""
     memory = Memory(database)
