@@ -92,7 +92,7 @@ def _table(tickets: list[Answer]) -> Table | str:
     table = Table(kept, *(Column(name, overflow="fold") for name in ("call", "you")), show_lines=True)
     for ticket in tickets:
         table.add_row(
-            stacked(ticket["id"], ticket["state"], f"for {left(ticket['expires'])}"),
+            stacked(ticket["id"], ticket["state"], f"{left(ticket['expires'])} left"),
             stacked(_call(ticket), f"from {ticket['requester']}", ", ".join(ticket["findings"])),
             stacked("may vote" if ticket["may_vote"] else ticket["why_not"]),
         )

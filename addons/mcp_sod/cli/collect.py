@@ -47,7 +47,7 @@ def _table(deliveries: list[Answer]) -> Table | str:
     table = Table(kept, *(Column(name, overflow="fold") for name in ("call", "you")), show_lines=True)
     for one in deliveries:
         table.add_row(
-            stacked(one["receipt"], one["state"], f"for {left(one['expires'])}"),
+            stacked(one["receipt"], one["state"], f"{left(one['expires'])} left"),
             stacked(f"{one['upstream']}: {one['tool']}", f"from {one['sender']}", f"for the role {one['role']}"),
             stacked("may collect" if one["may_collect"] else one["why_not"]),
         )

@@ -11,7 +11,7 @@ from mcp_sod.exchange import Exchange, Standing
 from mcp_sod.gate import Gate
 from mcp_sod.policy.upstreams import Upstream
 from mcp_sod.release.assertion import Sent, claims
-from mcp_sod.release.credentials import BARE, forwarded, keep_back, own_headers
+from mcp_sod.release.credentials import BARE, disguised, forwarded, keep_back, own_headers
 from mcp_sod.release.exchanged import ExchangedTokens
 from mcp_sod.release.signing import Signer
 from mcp_sod.stage import Stage, on_request, worked_out
@@ -44,8 +44,8 @@ class Release(Stage):
         body = exchange.request.body if outgoing.body is None else outgoing.body
         length = [(b"content-length", str(len(body)).encode())] if body or flow.request.method == "POST" else []
         parts = body, path.encode("utf-8", "surrogateescape"), *(value for _, value in kept)
-        texts = exchange.inspected.texts.plain() if exchange.inspected and exchange.declined is None else ()
-        await worked_out(len(body), keep_back, exchange.token, *parts, texts=texts)
+        texts = exchange.inspected.texts.plain if exchange.inspected and exchange.declined is None else tuple
+        await worked_out(len(body) if disguised(*parts) else 0, keep_back, exchange.token, *parts, texts=texts)
         own = own_headers(exchange.policy, upstream, await self._exchange(exchange, upstream))
         told = self._told(exchange, upstream, Sent(flow.request.method, _whole(upstream, path), body))
         _settle(call, standing)

@@ -1,7 +1,7 @@
 """What an upstream is sent: known headers only, and the gateway's own credential."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -66,14 +66,29 @@ def _plain(content_type: bytes) -> bytes:
     return b"; ".join(part.strip() for part in content_type.split(b";"))
 
 
-def keep_back(token: str | None, *parts: bytes, texts: Iterable[str] = ()) -> None:
+def keep_back(token: str | None, *parts: bytes, texts: Callable[[], Iterable[str]] = tuple) -> None:
     """Refuse a call in one of whose parts the caller's token stands, which is for the gateway alone; raises Denied.
 
-    `texts`: what the call says once its escapes are undone. In texts and parts, percent-encoding is looked through.
+    `texts`: gives what the call says once its escapes are undone. In texts and parts, percent-encoding is looked
+    through. Parts in which nothing could be disguised are searched as they are, which costs a hundredth of that.
     """
-    if token and _stands_in(token, "\n".join([*texts, *(part.decode("utf-8", "replace") for part in parts)])):
+    if not token:
+        return
+    if disguised(*parts):
+        found = _stands_in(token, "\n".join([*texts(), *(part.decode("utf-8", "replace") for part in parts)]))
+    else:
+        found = any(token.encode() in part for part in parts)
+    if found:
         raise Denied("Your own token stands in a part of this call that would go on to the server.",
                      hint="Send it in Authorization alone.")  # fmt: skip
+
+
+_DISGUISES = (b"%", b"\\", b"=?")  # percent-encoding, JSON's escapes, base64 in a header (MCP 2026-07-28)
+
+
+def disguised(*parts: bytes) -> bool:
+    """Say whether something in these parts could be written otherwise than it is read."""
+    return any(not part.isascii() or any(sign in part for sign in _DISGUISES) for part in parts)
 
 
 def _stands_in(token: str, text: str) -> bool:
