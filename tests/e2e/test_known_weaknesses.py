@@ -35,7 +35,7 @@ from tests.world.scene import GOOD, MASKED, SECRET, SENDER, STEWARD, Scene, Watc
 SECOND = 1.0
 HOLD = "1s"  # for how long a held caller is kept waiting
 EVERY_ROLE = ("mcp-users", "mcp-approvers", "dba", "data-stewards", "audit", "security-officers")
-BEHIND = "You are behind this request yourself; another person must decide."
+BEHIND = "who asks and who approves are different people."
 NOTE = b'data: {"jsonrpc":"2.0","method":"notifications/message","params":{}}\n\n'
 MORE: list[bytes | float] = [0.1, NOTE] * 25
 SLOW: Final = r"(?=a)(a|aa)+\1\b!"  # takes time without end on many a's
@@ -90,7 +90,7 @@ def test_1_admins_approve_their_own_requests(scene: Scene, seen: Watch) -> None:
     root = scene.token(*EVERY_ROLE, sub="root")
     mine = held(scene, "pay", {"invoice": 1}, token=root)
     refused = vote(scene, mine, token=root)
-    assert (refused.status_code, refused.json()["error"]) == (409, BEHIND)
+    assert (refused.status_code, refused.json()["error"].endswith(BEHIND)) == (409, True)
     assert seen.record(event="denied", method="vote", ticket=mine)["roles"] == sorted(roles()["roles"])
     assert seen.arrived == []
     anothers = held(scene, "pay", {"invoice": 1})
@@ -225,7 +225,7 @@ def test_5_an_agents_owner_can_approve_its_requests(scene: Scene, seen: Watch, o
         owner = scene.token(*groups, sub="olive")
         for decision in ("approve", "deny"):
             refused = vote(scene, ticket, decision, token=owner)
-            assert (refused.status_code, refused.json()["error"]) == (409, BEHIND)
+            assert (refused.status_code, refused.json()["error"].endswith(BEHIND)) == (409, True)
     assert seen.arrived == []
     strangers = held(scene, "pay", wanted)
     assert vote(scene, strangers, token=scene.token("mcp-approvers", sub="olive")).json()["state"] == "approved"
