@@ -103,8 +103,9 @@ def test_any_text_cut_anyhow(fragments: list[str], data: st.DataObject) -> None:
     whole = MASKS.redacted(text)
     if HIDDEN not in whole and HIDDEN not in out:
         assert out == whole
-    # All that a reader could make out in it was there when nothing was cut, too.
-    if HIDDEN not in whole:
+    # All that a reader could make out in it was there when nothing was cut, too; a marker may be what makes a field of
+    # the word behind it, so what masks would mask further tells nothing of the cuts.
+    if HIDDEN not in whole and MASKS.redacted(whole) == whole:
         assert MASKS.redacted(out) in (out, whole, HIDDEN)
     for reading in [out, *readings(out)]:
         assert re.search(rf"\b{SECRET}\b", reading, re.ASCII) is None
