@@ -16,6 +16,8 @@ from mcp_sod.resource import metadata, proof_addresses
 from mcp_sod.stage import Stage, on_request
 from mcp_sod.wire.strict_json import dumps
 
+_NOWHERE: frozenset[str] = frozenset()
+
 
 class Metadata(Stage):
     """Tells clients without a token where to get one; all else is for the stages behind it."""
@@ -45,7 +47,7 @@ class Identity(Stage):
     async def request(self, exchange: Exchange, _flow: http.HTTPFlow) -> None:
         """Fill in the principal, and how to tell later that it was revoked."""
         request, policy = exchange.request, exchange.policy
-        shown = presented(request, proof_addresses(request, policy))
+        shown = presented(request, proof_addresses(request, policy) if request.header("dpop") else _NOWHERE)
         exchange.principal = await self._verifier().principal(shown)
         exchange.token = credential(shown).token
         exchange.barred = functools.partial(self._barred, exchange, exchange.principal)

@@ -53,11 +53,11 @@ class Proofs:
 
     def _dpop(self, jkt: str, rules: Dpop, shown: Presented, token: str) -> None:
         """Check the proof (RFC 9449, section 4.3)."""
+        if len(shown.proofs) != 1 or len(shown.proofs[0]) > MAX_PROOF:
+            raise _wrong("The request must carry exactly one proof for its token (DPoP).")
         if not shown.urls:
             raise Unavailable("The gateway does not know its own address, which proofs are checked against.",
                               operator="Put it into gateway.public.")  # fmt: skip
-        if len(shown.proofs) != 1 or len(shown.proofs[0]) > MAX_PROOF:
-            raise _wrong("The request must carry exactly one proof for its token (DPoP).")
         claims, holder = _verified(shown.proofs[0])
         if not _same(holder, jkt):
             raise _wrong("The proof is made with another key than the token's.")

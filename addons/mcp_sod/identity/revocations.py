@@ -15,7 +15,7 @@ from mcp_sod.exchange import Marks, Principal
 from mcp_sod.identity.principal import person_key
 from mcp_sod.policy.people import Kind, Revocation
 
-LOOK = 0.25  # seconds between two looks at the database
+LOOK = 0.4  # seconds between two looks at the database
 STALE = 5.0  # seconds without a look after which nobody is believed
 
 _metadata = sa.MetaData()

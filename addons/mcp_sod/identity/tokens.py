@@ -119,7 +119,7 @@ class Verifier:
         if seen is None or not seen.holds(self._clock()):
             seen = await self._verified(given.token, mark)
             _remember(self._seen, mark, seen)
-        if seen.bound or given.scheme != "bearer" or seen.issuer.proof != "bearer":
+        if seen.bound or given.scheme != "bearer" or seen.issuer.proof in ("dpop", "mtls"):
             self._kept.proofs.check(seen.bound, seen.issuer, shown, given)
         return seen.principal
 

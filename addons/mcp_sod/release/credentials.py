@@ -83,12 +83,13 @@ def keep_back(token: str | None, *parts: bytes, texts: Callable[[], Iterable[str
                      hint="Send it in Authorization alone.")  # fmt: skip
 
 
-_DISGUISES = (b"%", b"\\", b"=?")  # percent-encoding, JSON's escapes, base64 in a header (MCP 2026-07-28)
-
-
 def disguised(*parts: bytes) -> bool:
-    """Say whether something in these parts could be written otherwise than it is read."""
-    return any(not part.isascii() or any(sign in part for sign in _DISGUISES) for part in parts)
+    """Say whether something in these parts could be written otherwise than it is read.
+
+    By percent-encoding, JSON's escapes, base64 in a header (MCP 2026-07-28), or letters of another width.
+    """
+    whole = b"\n".join(parts)
+    return not whole.isascii() or b"%" in whole or b"\\" in whole or b"=?" in whole
 
 
 def _stands_in(token: str, text: str) -> bool:
