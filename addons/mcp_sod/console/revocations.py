@@ -57,20 +57,23 @@ def revocations_router(back: CallersBack) -> APIRouter:
     @router.delete("/{entry}")
     async def lift(entry: int, caller: Officer) -> dict[str, object]:
         """Take a revocation back."""
-        found = next((one for one in await back.revocations.entries() if one.id == entry), None)
-        if found is None:
-            raise TicketError("There is no such revocation in force.", hint="See the list.")
-        if (found.kind, found.value) in caller.principal.marks:
-            raise Denied("This concerns you.", hint="Another person must lift it.")
-        facts = {"kind": found.kind, "value": cut(found.value), "reason": found.reason}
-        await _note(back, "revocation lifted", caller, entry=entry, **facts)
-        if not await back.revocations.lift(entry, caller.principal.account):
-            raise TicketError(
-                "There is no such revocation in force.", hint="See the list; what the policy lists stays."
-            )
+        await _lift(back, entry, caller)
         return {"id": entry, "lifted": True}
 
     return router
+
+
+async def _lift(back: CallersBack, entry: int, caller: Voter) -> None:
+    """Lift a revocation of others than the caller, on record; raises TicketError or Denied."""
+    found = next((one for one in await back.revocations.entries() if one.id == entry), None)
+    if found is None:
+        raise TicketError("There is no such revocation in force.", hint="See the list.")
+    if (found.kind, found.value) in caller.principal.marks:
+        raise Denied("This concerns you.", hint="Another person must lift it.")
+    facts = {"kind": found.kind, "value": cut(found.value), "reason": found.reason}
+    await _note(back, "revocation lifted", caller, entry=entry, **facts)
+    if not await back.revocations.lift(entry, caller.principal.account):
+        raise TicketError("There is no such revocation in force.", hint="See the list; what the policy lists stays.")
 
 
 def _objection(caller: Voter, role: str | None) -> str | None:

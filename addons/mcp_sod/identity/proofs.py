@@ -10,13 +10,13 @@ from urllib.parse import urlsplit
 
 import jwt
 
+from mcp_sod.challenges import DPOP_ALGORITHMS
 from mcp_sod.errors import Unauthenticated, Unavailable
 from mcp_sod.identity.presented import Credential, Presented
 from mcp_sod.policy.addresses import route
 from mcp_sod.policy.issuers import Dpop, Issuer
 from mcp_sod.signing_key import jwk_thumbprint, thumbprint
 
-ALGORITHMS = ("ES256", "ES384", "ES512", "RS256", "PS256", "EdDSA")
 MAX_PROOF = 8 * 1024  # characters
 MOST = 200_000  # proofs remembered at once
 SHARE = 20_000  # of one key
@@ -130,7 +130,7 @@ def _verified(proof: str) -> tuple[Mapping[str, object], str]:
     try:
         header = jwt.get_unverified_header(proof)
         key = header.get("jwk")
-        if header.get("typ") != "dpop+jwt" or header.get("alg") not in ALGORITHMS or "crit" in header:
+        if header.get("typ") != "dpop+jwt" or header.get("alg") not in DPOP_ALGORITHMS or "crit" in header:
             raise _wrong("The proof is not a DPoP proof (typ, alg).")
         if not isinstance(key, dict) or {"d", "k", "p", "q"} & key.keys():
             raise _wrong("The proof does not hold a public key (jwk).")

@@ -1,6 +1,5 @@
 """Tickets in the database."""
 
-import stat
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -9,7 +8,6 @@ from typing import get_args
 import pytest
 from mcp_sod.approval.tickets import Need, State, Tickets
 from mcp_sod.database import Database
-from mcp_sod.errors import StartError
 
 from tests.unit.approval.making import DIGEST, ticket_of, vote_of
 from tests.unit.making import principal_of
@@ -188,25 +186,3 @@ def test_lists(tickets: Tickets) -> None:
     assert [ticket.state for ticket in tickets.newest("denied", 9)] == ["denied"]
     assert tickets.newest("nonsense", 9) == []
     assert tickets.settled(("t-0", "t-1", "t-9")) == {"t-1"}
-
-
-def test_the_file_is_private(tmp_path: Path) -> None:
-    """Tickets quote calls: nobody else on the machine may read them."""
-    Tickets(Database(tmp_path / "state" / "tickets.sqlite")).database.close()
-    assert stat.S_IMODE((tmp_path / "state").stat().st_mode) == 0o700
-    assert stat.S_IMODE((tmp_path / "state" / "tickets.sqlite").stat().st_mode) == 0o600
-
-
-@pytest.mark.parametrize("wrong", ["a folder", "a file for a folder", "no database"])
-def test_a_file_that_cannot_be_used_is_named(wrong: str, tmp_path: Path) -> None:
-    """What cannot be opened is a StartError with the file's name and a remedy."""
-    file = tmp_path / "tickets.sqlite"
-    if wrong == "a folder":
-        file.mkdir()
-    elif wrong == "no database":
-        file.write_bytes(b"not a database " * 100)
-    else:
-        (tmp_path / "x").touch()
-        file = tmp_path / "x" / "tickets.sqlite"
-    with pytest.raises(StartError, match=r"tickets\.sqlite cannot be used .*Check the file and its folder"):
-        Tickets(Database(file))
