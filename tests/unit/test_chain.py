@@ -148,6 +148,16 @@ async def test_a_stage_that_fails_refuses(chain: Chain, broken: str, monkeypatch
     assert chain.house.journal.records[-1]["code"] == "unavailable"
 
 
+async def test_metadata_that_fail_refuse(chain: Chain, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The stage that decides about no call still lets none through when it fails; the control is the same call."""
+    flow = chain.flow()
+    monkeypatch.setattr("mcp_sod.identity.addon.metadata", None)
+    assert not await chain.ask(flow)
+    assert chain.house.journal.records[-1]["code"] == "unavailable"
+    monkeypatch.undo()
+    assert await chain.ask(chain.flow())
+
+
 CHANGES: dict[str, Callable[[http.HTTPFlow], object]] = {
     "body": lambda flow: setattr(flow.request, "raw_content", b"{}"),
     "one byte": lambda flow: setattr(flow.request, "raw_content", (flow.request.raw_content or b"") + b" "),
